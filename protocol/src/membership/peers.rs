@@ -1,0 +1,441 @@
+//! Peers: what a node knows of every other one, first hand or told.
+//!
+//! A node's parent detects its loss and says so; the word travels over the tree.
+//! An entry is applied only if its (stamp, state) is greater than the cached
+//! one: newer stamps win, and of two words with one stamp the worse is believed,
+//! so a death is heard before the next sign of life undoes it. Where nobody
+//! vouches any longer, the membership TTL is the backstop.
+
+use std::collections::BTreeMap;
+
+use crate::causality::gate::{Gate, Kind};
+use crate::ids::{NodeId, Stamp};
+use crate::units::Micros;
+use crate::wire::message::{PEER_NEWS_MAX, PeerEntry, PeerState};
+
+/// How long an evicted node stays in the table, so that people can see it.
+const KEEP_EVICTED: Micros = Micros::from_secs(3_600);
+/// Round trips of which the smallest counts.
+const RTT_WINDOW: usize = 64;
+
+/// What is known of one node.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The newest stamp seen by any way.
+    pub stamp: Stamp,
+    /// Whether it lives, as far as is known here.
+    pub state: PeerState,
+    /// Its phase at that stamp, radians.
+    pub theta: f64,
+    /// When the stamp was seen, on the local clock.
+    pub seen: Micros,
+    /// Since when the state is what it is.
+    pub since: Micros,
+    /// Who told it; `None` when it was heard first hand.
+    pub teller: Option<NodeId>,
+    /// The newest stamps applied first hand.
+    pub gate: Gate,
+    rtts: Vec<u32>,
+    rtt_next: usize,
+    changed: bool,
+}
+
+/// A change of state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Of whom.
+    pub node: NodeId,
+    /// `None` when it was not known before.
+    pub from: Option<PeerState>,
+    /// What it is now.
+    pub to: PeerState,
+    /// How long it had been silent, for a loss; how long it had been away, for a return.
+    pub after: Micros,
+}
+
+/// How one peer's clock and link compare with ours: information, never a gate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Drift {
+    /// Our Lamport time less the newest seen of the peer; negative when it is ahead.
+    pub lamport_gap: i64,
+    /// Half the smallest round trip, where one was measured.
+    pub latency: Option<Micros>,
+    /// Whether its newest stamp is older than the membership TTL.
+    pub lags: bool,
+}
+
+/// The table.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    peers: BTreeMap<NodeId, Peer>,
+    ttl: Micros,
+    cursor: Option<NodeId>,
+}
+
+impl Peer {
+    fn new(now: Micros) -> Self {
+        Self {
+            stamp: Stamp::default(),
+            state: PeerState::Evicted,
+            theta: 0.0,
+            seen: now,
+            since: now,
+            teller: None,
+            gate: Gate::default(),
+            rtts: Vec::new(),
+            rtt_next: 0,
+            changed: false,
+        }
+    }
+
+    /// The smallest of the last round trips.
+    pub fn rtt(&self) -> Option<Micros> {
+        self.rtts.iter().min().map(|&us| Micros(us.into()))
+    }
+
+    fn set(&mut self, node: NodeId, known: bool, to: PeerState, now: Micros) -> Option<Change> {
+        let from = known.then_some(self.state);
+        if from == Some(to) {
+            return None;
+        }
+        let after = now.since(if to == PeerState::Live {
+            self.since
+        } else {
+            self.seen
+        });
+        self.state = to;
+        self.since = now;
+        self.changed = true;
+        Some(Change {
+            node,
+            from,
+            to,
+            after,
+        })
+    }
+}
+
+impl Peers {
+    /// An empty table with the membership TTL that is the backstop.
+    pub fn new(ttl: Micros) -> Self {
+        Self {
+            peers: BTreeMap::new(),
+            ttl,
+            cursor: None,
+        }
+    }
+
+    /// Takes what an earlier run knew: nobody is live until heard, and runs
+    /// before these are refused.
+    pub fn restore(&mut self, node: NodeId, stamp: Stamp, now: Micros) {
+        let peer = self.peers.entry(node).or_insert_with(|| Peer::new(now));
+        peer.stamp = stamp;
+        peer.gate = Gate::from(stamp.incarnation);
+    }
+
+    /// One node, if known.
+    pub fn get(&self, node: &NodeId) -> Option<&Peer> {
+        self.peers.get(node)
+    }
+
+    /// Everyone, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&NodeId, &Peer)> {
+        self.peers.iter()
+    }
+
+    /// How many are live, suspect, evicted.
+    pub fn counts(&self) -> [usize; 3] {
+        let mut counts = [0; 3];
+        for peer in self.peers.values() {
+            counts[peer.state as usize] += 1;
+        }
+        counts
+    }
+
+    /// Whether state of this kind and stamp is newer than what was applied.
+    pub fn admit(&mut self, node: NodeId, kind: Kind, stamp: Stamp, now: Micros) -> bool {
+        self.peers
+            .entry(node)
+            .or_insert_with(|| Peer::new(now))
+            .gate
+            .admit(kind, stamp)
+    }
+
+    /// An authentic frame came from the node itself.
+    pub fn heard(
+        &mut self,
+        node: NodeId,
+        stamp: Stamp,
+        theta: Option<f64>,
+        now: Micros,
+    ) -> Option<Change> {
+        let known = self.peers.contains_key(&node);
+        let peer = self.peers.entry(node).or_insert_with(|| Peer::new(now));
+        // A frame may have been overtaken by another that said more.
+        if stamp < peer.stamp && peer.state == PeerState::Live {
+            return None;
+        }
+        peer.stamp = peer.stamp.max(stamp);
+        peer.theta = theta.unwrap_or(peer.theta);
+        peer.seen = now;
+        peer.teller = None;
+        peer.set(node, known, PeerState::Live, now)
+    }
+
+    /// The node's own watcher, here, has come to a verdict.
+    pub fn judge(&mut self, node: NodeId, to: PeerState, now: Micros) -> Option<Change> {
+        let peer = self.peers.get_mut(&node)?;
+        peer.teller = None;
+        peer.set(node, true, to, now)
+    }
+
+    /// Another node said so. Ignored unless it is greater than what is cached.
+    pub fn told(&mut self, teller: NodeId, entry: &PeerEntry, now: Micros) -> Option<Change> {
+        let known = self.peers.contains_key(&entry.node);
+        let peer = self
+            .peers
+            .entry(entry.node)
+            .or_insert_with(|| Peer::new(now));
+        let fresh_word = (entry.stamp, entry.state) > (peer.stamp, peer.state);
+        if known && !fresh_word {
+            return None;
+        }
+        let seen = now.since(Micros::from_millis(entry.age_ms.into()));
+        if entry.stamp > peer.stamp {
+            peer.stamp = entry.stamp;
+            peer.theta = entry.theta;
+            peer.seen = peer.seen.max(seen);
+        }
+        peer.teller = Some(teller);
+        peer.set(entry.node, known, entry.state, now)
+    }
+
+    /// Notes a round trip to an adjacent node.
+    pub fn round_trip(&mut self, node: &NodeId, rtt: Micros) {
+        let Some(peer) = self.peers.get_mut(node) else {
+            return;
+        };
+        let us = u32::try_from(rtt.0).unwrap_or(u32::MAX);
+        if peer.rtts.len() < RTT_WINDOW {
+            peer.rtts.push(us);
+        } else {
+            peer.rtts[peer.rtt_next] = us;
+            peer.rtt_next = (peer.rtt_next + 1) % RTT_WINDOW;
+        }
+    }
+
+    /// Applies the TTL to those of whom nothing is heard any longer, except the
+    /// ones that `watched` says have a detector of their own.
+    pub fn expire(&mut self, now: Micros, watched: impl Fn(&NodeId) -> bool) -> Vec<Change> {
+        let ttl = self.ttl_now();
+        self.peers.retain(|_, peer| {
+            peer.state != PeerState::Evicted || now.since(peer.since) < KEEP_EVICTED
+        });
+        let silent = |peer: &Peer| peer.state != PeerState::Evicted && now.since(peer.seen) > ttl;
+        self.peers
+            .iter_mut()
+            .filter(|(node, peer)| silent(peer) && !watched(node))
+            .filter_map(|(node, peer)| peer.set(*node, true, PeerState::Evicted, now))
+            .collect()
+    }
+
+    /// A node that was deaf for `span` cannot hold that silence against anyone.
+    pub fn forgive(&mut self, span: Micros) {
+        for peer in self
+            .peers
+            .values_mut()
+            .filter(|peer| peer.state != PeerState::Evicted)
+        {
+            peer.seen = peer.seen + span;
+        }
+    }
+
+    /// Forgets a node, which belongs no longer.
+    pub fn remove(&mut self, node: &NodeId) {
+        self.peers.remove(node);
+    }
+
+    /// Says everything again soon, because somebody new listens.
+    pub fn repeat_all(&mut self) {
+        self.peers.values_mut().for_each(|peer| peer.changed = true);
+    }
+
+    /// Whether a change waits to be said.
+    pub fn has_changes(&self) -> bool {
+        self.peers.values().any(|peer| peer.changed)
+    }
+
+    /// The next entries to say: changes first, then the others round and round.
+    /// So the cost per second does not grow with the mesh.
+    pub fn news(&mut self, now: Micros) -> Vec<PeerEntry> {
+        let mut chosen: Vec<NodeId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.changed)
+            .map(|(node, _)| *node)
+            .take(PEER_NEWS_MAX)
+            .collect();
+        let room = PEER_NEWS_MAX - chosen.len();
+        if room > 0 {
+            let after = self.cursor.unwrap_or(NodeId([0; 32]));
+            let round: Vec<NodeId> = self
+                .peers
+                .range(after..)
+                .chain(self.peers.range(..after))
+                .map(|(node, _)| *node)
+                .filter(|node| Some(*node) != self.cursor && !chosen.contains(node))
+                .take(room)
+                .collect();
+            self.cursor = round.last().copied().or(self.cursor);
+            chosen.extend(round);
+        }
+        chosen
+            .iter()
+            .filter_map(|node| self.say(node, now))
+            .collect()
+    }
+
+    fn say(&mut self, node: &NodeId, now: Micros) -> Option<PeerEntry> {
+        let peer = self.peers.get_mut(node)?;
+        peer.changed = false;
+        if peer.stamp == Stamp::default() {
+            return None;
+        }
+        Some(PeerEntry {
+            node: *node,
+            stamp: peer.stamp,
+            state: peer.state,
+            theta: peer.theta,
+            age_ms: u32::try_from(now.since(peer.seen).as_millis()).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// How a peer compares, when our Lamport time is `lamport`.
+    pub fn drift(&self, node: &NodeId, lamport: u64, now: Micros) -> Option<Drift> {
+        let peer = self.peers.get(node)?;
+        let gap = lamport as i128 - peer.stamp.lamport as i128;
+        Some(Drift {
+            lamport_gap: gap.clamp(i64::MIN.into(), i64::MAX.into()) as i64,
+            latency: peer.rtt().map(|rtt| Micros(rtt.0 / 2)),
+            lags: now.since(peer.seen) > self.ttl_now(),
+        })
+    }
+
+    /// The backstop, never shorter than six rounds of refreshing the whole table.
+    fn ttl_now(&self) -> Micros {
+        let rounds = self.peers.len() as u64 / PEER_NEWS_MAX as u64;
+        self.ttl.max(Micros::from_secs(6 * rounds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Incarnation;
+
+    const A: NodeId = NodeId([1; 32]);
+    const PARENT: NodeId = NodeId([9; 32]);
+
+    fn stamp(lamport: u64) -> Stamp {
+        Stamp {
+            incarnation: Incarnation(1),
+            lamport,
+        }
+    }
+    fn entry(lamport: u64, state: PeerState) -> PeerEntry {
+        PeerEntry {
+            node: A,
+            stamp: stamp(lamport),
+            state,
+            theta: 1.0,
+            age_ms: 0,
+        }
+    }
+    fn secs(s: u64) -> Micros {
+        Micros::from_secs(s)
+    }
+
+    #[test]
+    fn of_two_words_with_one_stamp_the_worse_is_believed_and_a_newer_one_undoes_it() {
+        let mut peers = Peers::new(secs(30));
+        assert!(
+            peers
+                .told(PARENT, &entry(5, PeerState::Live), secs(1))
+                .is_some()
+        );
+        assert!(
+            peers
+                .told(PARENT, &entry(5, PeerState::Evicted), secs(2))
+                .is_some()
+        );
+        assert!(
+            peers
+                .told(PARENT, &entry(5, PeerState::Live), secs(3))
+                .is_none()
+        );
+        assert!(
+            peers
+                .told(PARENT, &entry(4, PeerState::Evicted), secs(3))
+                .is_none()
+        );
+        let back = peers.told(PARENT, &entry(6, PeerState::Live), secs(4));
+        assert_eq!(
+            back.map(|change| (change.from, change.to)),
+            Some((Some(PeerState::Evicted), PeerState::Live))
+        );
+    }
+
+    #[test]
+    fn the_node_itself_outweighs_any_word_about_it() {
+        let mut peers = Peers::new(secs(30));
+        peers.told(PARENT, &entry(1 << 63, PeerState::Evicted), secs(1));
+        assert!(peers.heard(A, stamp(7), Some(2.0), secs(2)).is_some());
+        assert_eq!(peers.get(&A).map(|peer| peer.state), Some(PeerState::Live));
+    }
+
+    #[test]
+    fn the_ttl_ends_what_nobody_vouches_for_and_spares_the_watched() {
+        let mut peers = Peers::new(secs(30));
+        peers.told(PARENT, &entry(5, PeerState::Live), secs(0));
+        assert!(peers.expire(secs(30), |_| false).is_empty());
+        assert!(peers.expire(secs(31), |_| true).is_empty());
+        assert_eq!(peers.expire(secs(31), |_| false).len(), 1);
+        assert_eq!(peers.counts(), [0, 0, 1]);
+        peers.expire(secs(31 + 3_601), |_| false);
+        assert_eq!(peers.iter().count(), 0, "the dead do not pile up");
+    }
+
+    #[test]
+    fn news_says_changes_first_and_then_goes_round_at_a_constant_cost() {
+        let mut peers = Peers::new(secs(30));
+        for n in 0..100u8 {
+            peers.heard(NodeId([n; 32]), stamp(1), None, secs(0));
+        }
+        let mut said = std::collections::BTreeSet::new();
+        for _ in 0..4 {
+            let news = peers.news(secs(1));
+            assert!(news.len() <= PEER_NEWS_MAX);
+            said.extend(news.iter().map(|entry| entry.node));
+        }
+        assert_eq!(said.len(), 100);
+        assert!(!peers.has_changes());
+        peers.judge(NodeId([77; 32]), PeerState::Evicted, secs(2));
+        assert_eq!(peers.news(secs(2)).first().map(|e| e.node.0[0]), Some(77));
+        let mut again = std::collections::BTreeSet::new();
+        for _ in 0..4 {
+            again.extend(peers.news(secs(3)).iter().map(|entry| entry.node));
+        }
+        assert_eq!(again.len(), 100, "the round comes to everybody");
+    }
+
+    #[test]
+    fn drift_is_told_in_both_directions_without_overflow() {
+        let mut peers = Peers::new(secs(30));
+        peers.heard(A, stamp(u64::MAX), None, secs(0));
+        let drift = peers.drift(&A, 0, secs(100));
+        assert_eq!(
+            drift.map(|d| (d.lamport_gap, d.lags)),
+            Some((i64::MIN, true))
+        );
+    }
+}
