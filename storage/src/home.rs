@@ -1,0 +1,288 @@
+//! A node's home: where everything stands, who may read it, and that one process has it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use sha2::{Digest, Sha256};
+
+/// The longest socket path in bytes; the system's own limit is 107.
+const SOCKET_PATH_BYTES_MAX: usize = 100;
+
+/// The folder of one node. It names paths; [`Home::create`] makes the folders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    dir: PathBuf,
+}
+
+/// Why something in a home could not be read, written or taken.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// Another process runs in this home. Nothing changed.
+    #[error("{path} is in use by process {holder}; stop it first, or choose another --dir")]
+    InUse {
+        /// The home.
+        path: PathBuf,
+        /// The process id it wrote, or `unknown`.
+        holder: String,
+    },
+    /// A key that others can read is not secret. It was not read.
+    #[error(
+        "{path} has mode {mode:04o}: others can read it; run `chmod 600` on it, or make a new key"
+    )]
+    Exposed {
+        /// The key's file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A key file that does not hold one line of 64 hexadecimal digits.
+    #[error(
+        "{path} is not a key (one line of 64 hexadecimal digits): {why}; restore it from a backup"
+    )]
+    BadKey {
+        /// The key's file.
+        path: PathBuf,
+        /// What is wrong. It never quotes the key.
+        why: &'static str,
+    },
+    /// The operating system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl HomeError {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        HomeError::Io {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+}
+
+/// This process's hold on a home. It ends when it is dropped or the process dies.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Home {
+    /// The home at `dir`. Nothing is touched.
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+    /// The folder itself.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+    /// `chorus.toml`, the configuration.
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("chorus.toml")
+    }
+    /// `identity`, the folder of the node's own keys and the boot record.
+    pub fn identity(&self) -> PathBuf {
+        self.dir.join("identity")
+    }
+    /// The Ed25519 secret key.
+    pub fn node_key(&self) -> PathBuf {
+        self.dir.join("identity/node.key")
+    }
+    /// The CURVE secret key.
+    pub fn curve_key(&self) -> PathBuf {
+        self.dir.join("identity/curve.key")
+    }
+    /// The boot record.
+    pub fn boot(&self) -> PathBuf {
+        self.dir.join("identity/boot")
+    }
+    /// `mesh`, the folder of the root's public key and the roster.
+    pub fn mesh(&self) -> PathBuf {
+        self.dir.join("mesh")
+    }
+    /// The mesh's root secret key; only where the mesh was made.
+    pub fn root_key(&self) -> PathBuf {
+        self.dir.join("operator/root.key")
+    }
+    /// `db`, the store.
+    pub fn db(&self) -> PathBuf {
+        self.dir.join("db")
+    }
+    /// `journal`, the journal's segments.
+    pub fn journal(&self) -> PathBuf {
+        self.dir.join("journal")
+    }
+    /// The addresses that the running node bound.
+    pub fn addresses(&self) -> PathBuf {
+        self.dir.join("run/addresses.json")
+    }
+
+    /// The control socket: in the home, or, when that path is too long for a
+    /// socket, in `runtime` ($XDG_RUNTIME_DIR) or else `/tmp/chorus-UID`. It
+    /// depends on the arguments alone, so that node and client agree; both pass
+    /// the home as an absolute path.
+    pub fn control_socket(&self, runtime: Option<&Path>, uid: u32) -> PathBuf {
+        let inside = self.dir.join("run/control.sock");
+        if inside.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return inside;
+        }
+        let digest = Sha256::digest(self.dir.as_os_str().as_bytes());
+        let name = format!("{}.sock", hex(&digest[..16]));
+        let short = runtime.map(|dir| dir.join("chorus").join(&name));
+        short
+            .filter(|path| path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX)
+            .unwrap_or_else(|| PathBuf::from(format!("/tmp/chorus-{uid}")).join(&name))
+    }
+
+    /// Whether a node lives here already: it has a key.
+    pub fn is_used(&self) -> bool {
+        self.node_key().exists()
+    }
+
+    /// Makes the folders (mode 0700) that are missing. `operator` is made with its key.
+    pub fn create(&self) -> Result<(), HomeError> {
+        make_dir(&self.dir)?;
+        for name in ["identity", "mesh", "db", "journal", "run"] {
+            make_dir(&self.dir.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the home for this process, at once or not at all.
+    pub fn lock(&self) -> Result<Lock, HomeError> {
+        let path = self.dir.join("lock");
+        let failed = |e: io::Error| HomeError::io(&path, e);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                // A holder that cannot be read is still a holder.
+                let known = file.read_to_string(&mut holder).is_ok_and(|n| n > 0);
+                let holder = if known {
+                    holder.trim().to_string()
+                } else {
+                    "unknown".into()
+                };
+                return Err(HomeError::InUse {
+                    path: self.dir.clone(),
+                    holder,
+                });
+            }
+            Err(e) => return Err(failed(e.into())),
+        }
+        file.set_len(0).map_err(failed)?;
+        // A full disk must not keep a node from starting; the pid only helps a person.
+        let _ = writeln!(file, "{}", std::process::id());
+        Ok(Lock { _file: file })
+    }
+}
+
+/// Makes `dir` with mode 0700 and tightens it when it was there.
+pub fn make_dir(dir: &Path) -> Result<(), HomeError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)))
+        .map_err(|e| HomeError::io(dir, e))
+}
+
+/// Replaces `path` durably: whoever reads it, even after a crash, finds all of
+/// the old bytes or all of the new, and the new once this has returned.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), HomeError> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    let written = replace(path, &temporary, bytes, mode);
+    if written.is_err() {
+        // Of a failed write nothing may stay behind; the error is what counts.
+        let _ = fs::remove_file(&temporary);
+    }
+    written.map_err(|e| HomeError::io(path, e))
+}
+
+fn replace(path: &Path, temporary: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    match fs::remove_file(temporary) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(temporary)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(temporary, path)?;
+    sync_dir(path)
+}
+
+/// Makes the name of `path` durable, not only its bytes.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    let dir = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(dir)?.sync_all()
+}
+
+/// Stores a secret key: one line of 64 hexadecimal digits, mode 0600, in a folder of mode 0700.
+pub fn write_key(path: &Path, key: &[u8; 32]) -> Result<(), HomeError> {
+    if let Some(dir) = path.parent() {
+        make_dir(dir)?;
+    }
+    write_atomic(path, format!("{}\n", hex(key)).as_bytes(), 0o600)
+}
+
+/// Reads what [`write_key`] wrote; refuses a file that others can read.
+pub fn read_key(path: &Path) -> Result<[u8; 32], HomeError> {
+    let failed = |e| HomeError::io(path, e);
+    let file = File::open(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(HomeError::Exposed {
+            path: path.to_path_buf(),
+            mode,
+        });
+    }
+    let mut text = Vec::new();
+    file.take(67).read_to_end(&mut text).map_err(failed)?;
+    let bad = |why| HomeError::BadKey {
+        path: path.to_path_buf(),
+        why,
+    };
+    let digits = text.strip_suffix(b"\n").unwrap_or(&text);
+    if digits.len() != 64 {
+        return Err(bad("the length is wrong"));
+    }
+    let mut key = [0; 32];
+    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+        let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
+            return Err(bad("a character is not a hexadecimal digit"));
+        };
+        *byte = high << 4 | low;
+    }
+    Ok(key)
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).map(|d| d as u8)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,30 @@
+//! What a node keeps on disk: the store, the journal, the home folder and the boot record.
+//!
+//! - [`store`]: the [`Store`] trait, its errors, and the checksum of each value.
+//! - [`sled_store`]: sled behind the trait; opening damaged state never panics.
+//! - [`faulty`]: the in-memory twin that loses, refuses and damages on purpose.
+//! - [`journal`]: our own append-only journal, durable when `append` returns.
+//! - [`home`]: the folder of a node: paths, modes, lock, keys, atomic writes.
+//! - [`boot`]: the counter of starts and the reserved Lamport block.
+//!
+//! Everything here blocks. The caller gives it a thread of its own.
+
+pub mod boot;
+mod crc;
+pub mod faulty;
+pub mod home;
+pub mod journal;
+mod mark;
+mod segment;
+mod sled_open;
+pub mod sled_store;
+mod sled_sync;
+pub mod store;
+mod summary;
+
+pub use boot::{Boot, BootError};
+pub use faulty::FaultyStore;
+pub use home::{Home, HomeError};
+pub use journal::{Journal, Record, Seq};
+pub use sled_store::SledStore;
+pub use store::{Batch, Error, Page, Store, Tree, Usage};

@@ -1,0 +1,217 @@
+//! Opening the store's folder, whatever is in it: mend what can be mended, set aside the rest.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::mark::{Found, Mark};
+use crate::sled_store::{FREE_BYTES_MIN, Seen, SledStore, free_bytes, guard, read_through};
+use crate::sled_sync::Sync;
+use crate::store::{Error, Tree};
+
+/// sled's page cache. The default of 1 GiB is more than a small board has.
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// A file that is deleted when the disk is so full that sled cannot open.
+const BALLAST_BYTES: u64 = 1024 * 1024;
+/// How often sled writes its buffer by itself. Durability never waits for it.
+const BACKGROUND_FLUSH_MS: u64 = 1000;
+/// How long opening waits for the lock. Another process is told of sooner, by the home's lock.
+const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
+const BUSY_WAIT_STEP: Duration = Duration::from_millis(5);
+
+/// An open store, and what it took.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store, ready.
+    pub store: SledStore,
+    /// What had to be mended.
+    pub recovery: Recovery,
+    /// Keys whose value is damaged. `get` refuses them until they are written again.
+    pub damaged: Vec<(Tree, Vec<u8>)>,
+    /// The disk was too full to open, and the ballast was given up for it.
+    pub ballast_freed: bool,
+}
+
+/// What opening had to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recovery {
+    /// Nothing: everything acknowledged is there.
+    Clean,
+    /// The files open, but records are missing or older than acknowledged, or the
+    /// mark that would tell is damaged or gone. Ask the replicas for what is missing.
+    RolledBack,
+    /// sled's snapshot was damaged and set aside (`damaged.snap.*`); nothing is missing.
+    SnapshotSetAside,
+    /// The folder could not be opened at all. The store is empty; rebuild it
+    /// from the journal and the replicas.
+    RebuiltEmpty {
+        /// Where the damaged folder is now.
+        aside: PathBuf,
+    },
+}
+
+/// Opens the store in `dir` and reads it through once. Damage is never an error
+/// here and never a panic; an `Err` is a full or failing disk, or another process.
+pub fn open(dir: &Path) -> Result<Opened, Error> {
+    make(dir)?;
+    let mut ballast_freed = false;
+    let mut first = attempt(dir);
+    if let Err(Error::Full { .. }) = first {
+        ballast_freed = fs::remove_file(ballast(dir)).is_ok();
+        first = attempt(dir);
+    }
+    let (store, seen, recovery) = match first {
+        Err(error) if is_damage(&error) => mend(dir)?,
+        other => other?,
+    };
+    if !ballast_freed && !ballast(dir).exists() && free_bytes(dir)? > 4 * BALLAST_BYTES {
+        lay_ballast(dir).map_err(|e| Error::io("the ballast file", e))?;
+    }
+    Ok(Opened {
+        store,
+        recovery,
+        damaged: seen.damaged,
+        ballast_freed,
+    })
+}
+
+/// Second and third try: without the snapshot, then from nothing.
+fn mend(dir: &Path) -> Result<(SledStore, Seen, Recovery), Error> {
+    if set_snapshots_aside(dir).map_err(|e| Error::io("the store's snapshot", e))? {
+        match attempt(dir) {
+            Ok((store, seen, Recovery::Clean)) => {
+                return Ok((store, seen, Recovery::SnapshotSetAside));
+            }
+            Err(error) if is_damage(&error) => {}
+            // The first try had the lock, so what holds it is left over from that
+            // try's panic; its files are about to be set aside.
+            Err(Error::Busy { .. }) => {}
+            other => return other,
+        }
+    }
+    let aside = free_name(dir);
+    fs::rename(dir, &aside)
+        .map_err(|e| Error::io(format!("setting aside {}", dir.display()), e))?;
+    make(dir)?;
+    let (store, seen, _) = attempt(dir)?;
+    Ok((store, seen, Recovery::RebuiltEmpty { aside }))
+}
+
+/// One try, repeated while sled's threads of an earlier opening in this process
+/// still hold its lock: they let go of it some time after the drop.
+fn attempt(dir: &Path) -> Result<(SledStore, Seen, Recovery), Error> {
+    let since = Instant::now();
+    loop {
+        match attempt_once(dir) {
+            Err(Error::Busy { .. }) if since.elapsed() < BUSY_WAIT_MAX => {
+                std::thread::sleep(BUSY_WAIT_STEP);
+            }
+            done => return done,
+        }
+    }
+}
+
+fn attempt_once(dir: &Path) -> Result<(SledStore, Seen, Recovery), Error> {
+    // sled would fail in the middle of making its files and leave half of them.
+    if free_bytes(dir)? < FREE_BYTES_MIN && ballast(dir).exists() {
+        return Err(Error::Full {
+            what: format!("opening {}", dir.display()),
+        });
+    }
+    let existed = dir.join("db").exists();
+    let (db, seen) = guard(&dir.display().to_string(), || {
+        let db = sled::Config::new()
+            .path(dir)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(Some(BACKGROUND_FLUSH_MS))
+            .open()?;
+        let seen = read_through(&db)?;
+        Ok((db, seen))
+    })?;
+    let (mark, found) =
+        Mark::open(&dir.join("mark")).map_err(|e| Error::io("the store's mark", e))?;
+    let recovery = match found {
+        _ if seen.promised != seen.summary => Recovery::RolledBack,
+        Found::At(n) if seen.generation >= n => Recovery::Clean,
+        Found::Nothing if !existed || (seen.generation == 0 && seen.summary.records == 0) => {
+            Recovery::Clean
+        }
+        _ => Recovery::RolledBack,
+    };
+    if recovery == Recovery::RolledBack || found == Found::Nothing {
+        // Said once: from here on this is the state. A first mark takes its place
+        // on the disk now, while there is room.
+        mark.set(seen.generation)
+            .map_err(|e| Error::io("the store's mark", e))?;
+    }
+    let sync = Sync::open(dir).map_err(|e| Error::io(dir.display().to_string(), e))?;
+    let store = SledStore::new(db, dir, mark, sync, &seen);
+    Ok((store, seen, recovery))
+}
+
+/// Damage of the files, as against trouble of the machine, for which nothing is set aside.
+fn is_damage(error: &Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, NotFound, Other, UnexpectedEof};
+    match error {
+        Error::Damaged { .. } => true,
+        Error::Io { source, .. } => {
+            matches!(
+                source.kind(),
+                InvalidData | InvalidInput | NotFound | Other | UnexpectedEof
+            )
+        }
+        _ => false,
+    }
+}
+
+fn set_snapshots_aside(dir: &Path) -> io::Result<bool> {
+    let mut any = false;
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        if let Some(name) = name.to_str().filter(|n| n.starts_with("snap.")) {
+            fs::rename(dir.join(name), dir.join(format!("damaged.{name}")))?;
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
+/// `DIR.damaged-N`, the first that is free.
+fn free_name(dir: &Path) -> PathBuf {
+    let mut n = 1u32;
+    loop {
+        let mut name = dir.as_os_str().to_owned();
+        name.push(format!(".damaged-{n}"));
+        let path = PathBuf::from(name);
+        if !path.exists() {
+            return path;
+        }
+        n += 1;
+    }
+}
+
+fn make(dir: &Path) -> Result<(), Error> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|e| Error::io(dir.display().to_string(), e))
+}
+
+fn ballast(dir: &Path) -> PathBuf {
+    dir.join("ballast")
+}
+
+fn lay_ballast(dir: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(ballast(dir))?;
+    // Not zeros: a file system that finds holes would give no room back.
+    let block = [0xa5; 4096];
+    for _ in 0..BALLAST_BYTES / 4096 {
+        file.write_all(&block)?;
+    }
+    file.sync_all()
+}
