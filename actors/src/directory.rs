@@ -1,0 +1,389 @@
+//! The directory actor: owns who belongs, and answers at the door.
+//!
+//! Revocations come here over the link lane, never behind gossip. Whatever a
+//! step makes durable is on disk before the rest of that step is done.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use chorus_protocol::gossip::{self, Known};
+use chorus_protocol::ids::{Digest, MeshId, NodeId};
+use chorus_protocol::trust::directory::{Directory, Input, Output};
+use chorus_protocol::trust::door::Door;
+use chorus_protocol::trust::roster::Roster;
+use chorus_protocol::units::Micros;
+use chorus_protocol::wire::Identity;
+use chorus_protocol::wire::message::{Command, Message, Refused};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::gossip::since;
+use crate::messages::{DirectoryView, Ring, ToDirectory, ToGossip, ToTransport};
+use crate::store::{StoreHandle, Write};
+use crate::transport::sockets::DoorReply;
+
+/// How long after a change the mirror is written: a join changes much at once.
+const MIRROR_AFTER: Micros = Micros::from_secs(1);
+/// How long after a failed write it is tried again.
+const RETRY_AFTER: Micros = Micros::from_secs(2);
+/// Most failed writes that wait; a neighbour gives again what is dropped.
+const FAILED_MAX: usize = 64;
+
+/// What the actor needs.
+#[derive(Debug)]
+pub struct Arguments {
+    /// The mesh.
+    pub mesh: MeshId,
+    /// Signs entries of newcomers.
+    pub identity: Arc<Identity>,
+    /// The machine, restored.
+    pub directory: Directory,
+    /// Digests of restored items that count no more.
+    pub forget: Vec<Digest>,
+    /// The door's machine, restored.
+    pub door: Door,
+    /// The origin of the monotonic clock.
+    pub epoch: Instant,
+    /// Where items are kept.
+    pub store: StoreHandle,
+    /// The other actors.
+    pub ring: Arc<Ring>,
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct DirectoryActor;
+
+/// What it owns.
+#[derive(Debug)]
+pub struct State {
+    pub(crate) arguments: Arguments,
+    /// Writes under way, and what is to be done once they are durable.
+    pub(crate) pending: BTreeMap<u64, Pending>,
+    pub(crate) writes: u64,
+    /// Writes that failed, to be tried again.
+    pub(crate) failed: VecDeque<Pending>,
+    pub(crate) retry_at: Micros,
+    /// The roster that the others were told of: all of it is durable, or a
+    /// neighbour's.
+    pub(crate) told: Arc<Roster>,
+    pub(crate) rejected: u64,
+    /// When the mirror beside the keys is due, if it is behind.
+    pub(crate) mirror_at: Option<Micros>,
+}
+
+/// A write, and what follows.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    writes: Vec<Write>,
+    then: Vec<Then>,
+    /// Whether it was made here. What a neighbour told is true whether or not
+    /// our own disk takes it; what we say ourselves must be durable first.
+    own: bool,
+}
+
+/// A step after persistence.
+#[derive(Debug)]
+pub(crate) enum Then {
+    Output(Output),
+    /// Take the entry of a newcomer and welcome it.
+    Admit(Vec<u8>, NodeId, DoorReply),
+    /// The items that were made durable are the newcomer's: let it in.
+    Welcome(NodeId, DoorReply),
+}
+
+impl Actor for DirectoryActor {
+    type Msg = ToDirectory;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ToDirectory>,
+        arguments: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let forget = arguments.forget.clone();
+        let told = arguments.directory.roster().clone();
+        let mut state = State {
+            arguments,
+            pending: BTreeMap::new(),
+            writes: 0,
+            failed: VecDeque::new(),
+            retry_at: Micros::ZERO,
+            told,
+            rejected: 0,
+            mirror_at: Some(Micros::ZERO),
+        };
+        if !forget.is_empty() {
+            state.persist(&myself, vec![Write::Forget(forget)], Vec::new(), false);
+        }
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ToDirectory>,
+        message: ToDirectory,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let input = match message {
+            ToDirectory::Compare(from, items, digest) => Input::Heard {
+                from,
+                items,
+                digest,
+            },
+            ToDirectory::Command(from, Command::Pull { buckets }) => {
+                Input::Pulled { from, buckets }
+            }
+            ToDirectory::Command(from, Command::Page(items)) => Input::Page { from, items },
+            ToDirectory::Command(..) => return Ok(()),
+            ToDirectory::Own(items) => Input::Own(items),
+            ToDirectory::Tick => {
+                state.mirror();
+                state.retry(&myself);
+                Input::Tick
+            }
+            ToDirectory::Enrol {
+                key,
+                link,
+                enrol,
+                reply,
+            } => return state.enrol(&myself, key, link, &enrol, reply),
+            ToDirectory::Introduce { key, items, reply } => {
+                state.handle(&myself, Input::Page { from: key, items }, Vec::new())?;
+                return state.answer(reply, key, Message::Introduced);
+            }
+            ToDirectory::Durable(write, result) => {
+                let Some(pending) = state.pending.remove(&write) else {
+                    return Ok(());
+                };
+                return match result {
+                    Ok(()) => state.go_on_all(&myself, pending.then),
+                    Err(why) => state.not_durable(&myself, pending, &why),
+                };
+            }
+            ToDirectory::Inspect(reply) => {
+                let _ = reply.send(state.view());
+                return Ok(());
+            }
+        };
+        state.handle(&myself, input, Vec::new())
+    }
+}
+
+impl State {
+    /// Feeds the machine; `after` is done when all that it wants durable is.
+    fn handle(
+        &mut self,
+        myself: &ActorRef<ToDirectory>,
+        input: Input,
+        after: Vec<Then>,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = since(self.arguments.epoch);
+        let own = matches!(input, Input::Own(_));
+        let outputs = self.arguments.directory.handle(input, now);
+        let mut writes = Vec::new();
+        let mut then = Vec::new();
+        for output in outputs {
+            match output {
+                Output::Persist(items) => writes.push(Write::Items(
+                    items
+                        .iter()
+                        .map(|item| (*item.digest(), item.bytes().to_vec()))
+                        .collect(),
+                )),
+                Output::Forget(digests) => writes.push(Write::Forget(digests)),
+                other => then.push(Then::Output(other)),
+            }
+        }
+        then.extend(after);
+        if writes.is_empty() {
+            return self.go_on_all(myself, then);
+        }
+        self.persist(myself, writes, then, own);
+        Ok(())
+    }
+
+    pub(crate) fn go_on_all(
+        &mut self,
+        myself: &ActorRef<ToDirectory>,
+        then: Vec<Then>,
+    ) -> Result<(), ActorProcessingErr> {
+        then.into_iter()
+            .try_for_each(|step| self.go_on(myself, step))
+    }
+
+    /// The disk did not take it. A neighbour's word counts all the same, our own
+    /// waits; either is tried again. A newcomer is told at once.
+    fn not_durable(
+        &mut self,
+        myself: &ActorRef<ToDirectory>,
+        mut pending: Pending,
+        why: &str,
+    ) -> Result<(), ActorProcessingErr> {
+        tracing::error!(why, "not durable, so not acknowledged; tried again");
+        self.retry_at = since(self.arguments.epoch) + RETRY_AFTER;
+        let mut later = Vec::new();
+        for step in pending.then {
+            match step {
+                Then::Admit(_, node, reply) | Then::Welcome(node, reply) => {
+                    let refused = Refused {
+                        code: "cannot_store".into(),
+                        reason: "the enroller's disk takes nothing now; ask again later".into(),
+                    };
+                    self.answer(reply, node, Message::Refused(refused))?;
+                }
+                step if pending.own => later.push(step),
+                step => self.go_on(myself, step)?,
+            }
+        }
+        pending.then = later;
+        for write in &pending.writes {
+            if let Write::Use(it) = write {
+                self.arguments.door.forget(it);
+            }
+        }
+        pending
+            .writes
+            .retain(|write| !matches!(write, Write::Use(_)));
+        if self.failed.len() >= FAILED_MAX {
+            self.failed.pop_front();
+            self.rejected += 1;
+        }
+        if !pending.writes.is_empty() {
+            self.failed.push_back(pending);
+        }
+        Ok(())
+    }
+
+    /// Tries again what the disk did not take.
+    fn retry(&mut self, myself: &ActorRef<ToDirectory>) {
+        if self.failed.is_empty() || since(self.arguments.epoch) < self.retry_at {
+            return;
+        }
+        for pending in std::mem::take(&mut self.failed) {
+            self.persist(myself, pending.writes, pending.then, pending.own);
+        }
+    }
+
+    pub(crate) fn persist(
+        &mut self,
+        myself: &ActorRef<ToDirectory>,
+        writes: Vec<Write>,
+        then: Vec<Then>,
+        own: bool,
+    ) {
+        self.writes += 1;
+        let write = self.writes;
+        let pending = Pending {
+            writes: writes.clone(),
+            then,
+            own,
+        };
+        self.pending.insert(write, pending);
+        let myself = myself.clone();
+        self.arguments.store.write(
+            writes,
+            Box::new(move |result| {
+                let _ = myself.cast(ToDirectory::Durable(write, result));
+            }),
+        );
+    }
+
+    fn go_on(
+        &mut self,
+        myself: &ActorRef<ToDirectory>,
+        step: Then,
+    ) -> Result<(), ActorProcessingErr> {
+        match step {
+            Then::Output(Output::Send { to, command }) => {
+                self.transport(ToTransport::Deliver(to, command))?;
+            }
+            Then::Output(Output::Changed {
+                revoked, admitted, ..
+            }) => {
+                tracing::info!(
+                    admitted = admitted.len(),
+                    revoked = revoked.len(),
+                    members = self.arguments.directory.roster().len(),
+                    "roster changed"
+                );
+                let soon = since(self.arguments.epoch) + MIRROR_AFTER;
+                self.mirror_at.get_or_insert(soon);
+                self.tell()?;
+            }
+            Then::Output(Output::Rejected { from, why }) => {
+                self.rejected += 1;
+                tracing::debug!(?from, %why, "item not taken");
+            }
+            Then::Output(_) => {}
+            Then::Admit(entry, node, reply) => {
+                let welcome = vec![Then::Welcome(node, reply)];
+                self.handle(myself, Input::Own(vec![entry]), welcome)?;
+            }
+            Then::Welcome(node, reply) => {
+                let items = self.arguments.directory.welcome(&node);
+                self.answer(reply, node, Message::Welcome(items))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells transport and gossip of the roster.
+    fn tell(&mut self) -> Result<(), ActorProcessingErr> {
+        self.told = self.arguments.directory.roster().clone();
+        let directory = &self.arguments.directory;
+        let own = self.arguments.identity.id();
+        let introduction = directory.credentials(&own);
+        self.transport(ToTransport::Roster(
+            directory.roster().clone(),
+            introduction,
+        ))?;
+        let known = Known {
+            roster: directory.roster().clone(),
+            items: directory.items(),
+            digest: *directory.digest(),
+        };
+        let input = gossip::Input::Directory(known);
+        self.arguments.ring.gossip(ToGossip::Input(input, None))
+    }
+
+    /// Keeps what a node needs first beside the keys, at most once a second.
+    fn mirror(&mut self) {
+        let now = since(self.arguments.epoch);
+        if self.mirror_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.mirror_at = None;
+        let own = self.arguments.identity.id();
+        let items = self.arguments.directory.welcome(&own);
+        self.arguments
+            .store
+            .write(vec![Write::Mirror(items)], Box::new(|_| {}));
+    }
+
+    pub(crate) fn answer(
+        &self,
+        to: DoorReply,
+        node: NodeId,
+        message: Message,
+    ) -> Result<(), ActorProcessingErr> {
+        self.transport(ToTransport::AnswerDoor(to, node, message))
+    }
+
+    fn transport(&self, message: ToTransport) -> Result<(), ActorProcessingErr> {
+        self.arguments.ring.transport(message)
+    }
+
+    fn view(&self) -> DirectoryView {
+        let directory = &self.arguments.directory;
+        DirectoryView {
+            roster: self.told.clone(),
+            items: directory.items(),
+            digest: *directory.digest(),
+            unwritten: self.failed.len() as u64,
+            rejected: self.rejected,
+            waiting_on: directory.waiting_on().map(|(node, ..)| node).collect(),
+        }
+    }
+}

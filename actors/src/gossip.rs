@@ -1,0 +1,188 @@
+//! The gossip actor: owns the gossip machine, and nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use chorus_protocol::gossip::{Config, Event, Gossip, Input, Known, Output};
+use chorus_protocol::ids::{NodeId, Stamp};
+use chorus_protocol::membership::topology::Member;
+use chorus_protocol::phase::kuramoto::Phase;
+use chorus_protocol::units::{Micros, Noise, Seeded};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::messages::{Ring, ToDirectory, ToGossip, ToTransport};
+use crate::store::{StoreHandle, Write};
+
+/// Between two times that the peers' stamps are written down.
+const SAVE_EVERY: Micros = Micros::from_secs(30);
+
+/// What the actor needs.
+#[derive(Debug)]
+pub struct Arguments {
+    /// How to gossip.
+    pub config: Config,
+    /// Who gossips.
+    pub me: Member,
+    /// The directory at the start.
+    pub known: Known,
+    /// Stamps that an earlier run saw.
+    pub stamps: Vec<(NodeId, Stamp)>,
+    /// The seed of noise and jitter.
+    pub seed: u64,
+    /// The origin of the monotonic clock.
+    pub epoch: Instant,
+    /// The other actors.
+    pub ring: Arc<Ring>,
+    /// Where stamps go.
+    pub store: StoreHandle,
+    /// Lowered when a tick has been handled, so that ticks never pile up.
+    pub ticking: Arc<AtomicBool>,
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct GossipActor;
+
+/// What it owns.
+#[derive(Debug)]
+pub struct State {
+    machine: Gossip,
+    noise: Seeded,
+    next_save: Micros,
+    arguments: Arguments,
+}
+
+impl Actor for GossipActor {
+    type Msg = ToGossip;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<ToGossip>,
+        arguments: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let now = since(arguments.epoch);
+        let mut noise = Seeded::new(arguments.seed);
+        let theta = Phase::new(noise.uniform() * std::f64::consts::TAU)?;
+        let known = arguments.known.clone();
+        let mut machine = Gossip::new(arguments.config.clone(), arguments.me, known, theta, now);
+        for (node, stamp) in &arguments.stamps {
+            machine.restore(*node, *stamp, now);
+        }
+        let next_save = now + SAVE_EVERY;
+        Ok(State {
+            machine,
+            noise,
+            next_save,
+            arguments,
+        })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<ToGossip>,
+        message: ToGossip,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = since(state.arguments.epoch);
+        match message {
+            ToGossip::Input(input, incoming) => {
+                // A frame counts from when it arrived, not from when its turn came.
+                let now = match &incoming {
+                    Some(incoming) => at(state.arguments.epoch, incoming.at),
+                    None => now,
+                };
+                let tick = matches!(input, Input::Tick);
+                let outputs = state.machine.handle(input, now, &mut state.noise);
+                state.perform(outputs)?;
+                if tick {
+                    state.arguments.ticking.store(false, Ordering::Release);
+                    if now >= state.next_save {
+                        state.next_save = now + SAVE_EVERY;
+                        state.save(Box::new(|_| {}));
+                    }
+                }
+            }
+            ToGossip::Inspect(lamport, reply) => {
+                let view = state.machine.view(now);
+                let _ = reply.send((view, state.machine.peer_views(lamport, now)));
+            }
+            ToGossip::Save(reply) => {
+                state.save(Box::new(move |_| {
+                    let _ = reply.send(());
+                }));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Persist, then send, then say.
+    fn perform(&mut self, outputs: Vec<Output>) -> Result<(), ActorProcessingErr> {
+        let mut send = Vec::new();
+        for output in outputs {
+            match output {
+                Output::Compare(node, items, digest) => {
+                    let compare = ToDirectory::Compare(node, items, digest);
+                    self.arguments.ring.directory(compare)?;
+                }
+                Output::Event(event) => {
+                    log(&event);
+                    if let Event::Incarnation(node, incarnation) = event {
+                        let stamp = Stamp {
+                            incarnation,
+                            lamport: 0,
+                        };
+                        let write = vec![Write::Stamps(vec![(node, stamp)])];
+                        self.arguments.store.write(write, Box::new(|_| {}));
+                    }
+                }
+                other => send.push(other),
+            }
+        }
+        if !send.is_empty() {
+            self.arguments.ring.transport(ToTransport::Perform(send))?;
+        }
+        Ok(())
+    }
+
+    fn save(&self, done: crate::store::Done) {
+        let stamps = self.machine.stamps().collect();
+        self.arguments
+            .store
+            .write(vec![Write::Stamps(stamps)], done);
+    }
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::Peer(change) => tracing::info!(
+            node = %change.node.short(), from = ?change.from, to = ?change.to,
+            after_ms = change.after.as_millis(), "peer"
+        ),
+        Event::Incarnation(node, run) => {
+            tracing::debug!(node = %node.short(), incarnation = %run, "new run");
+        }
+        Event::Attached(node) => tracing::info!(parent = %node.short(), "attached"),
+        Event::Detached(node, why) => {
+            tracing::info!(parent = %node.short(), why, "detached");
+        }
+        Event::Orphan => tracing::warn!("no parent can be reached; siblings gossip directly"),
+        Event::Late(span) => tracing::warn!(late_ms = span.as_millis(), "own ticks came late"),
+        Event::Crowded(node) => tracing::warn!(node = %node.short(), "refused: too many children"),
+    }
+}
+
+/// Now, on the node's monotonic clock.
+pub fn since(epoch: Instant) -> Micros {
+    at(epoch, Instant::now())
+}
+
+/// A moment on the node's monotonic clock.
+fn at(epoch: Instant, moment: Instant) -> Micros {
+    let span = moment.saturating_duration_since(epoch);
+    Micros(u64::try_from(span.as_micros()).unwrap_or(u64::MAX))
+}

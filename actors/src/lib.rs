@@ -1,0 +1,25 @@
+//! The ractor shells of a Chorus node: one actor for each owner of state or of a device.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `transport/actor.rs` | the node's keys, its Lamport clock, its links |
+//! | `transport/zmq_thread.rs` | every ZeroMQ socket, on a thread of its own |
+//! | `gossip.rs` | the gossip machine: phase, peers, the tree |
+//! | `directory.rs` | who belongs; `door.rs`: how a stranger comes to |
+//! | `store.rs` | sled, the journal and the boot record, on a thread of its own |
+//! | `node.rs` | the start and the end of all of them |
+//! | `restore.rs` | what the disk gives back at the start |
+//! | `supervisor.rs` | the watch over the actors, the clock, the carrier from the sockets |
+
+pub mod directory;
+mod door;
+pub mod gossip;
+pub mod messages;
+pub mod node;
+mod restore;
+pub mod store;
+mod supervisor;
+pub mod transport;
+
+pub use node::{Node, Plan, Snapshot, StartError};
+pub use supervisor::Fatal;

@@ -1,0 +1,153 @@
+//! What the actors of one node say to each other.
+
+use std::sync::{Arc, OnceLock};
+
+use chorus_protocol::gossip;
+use chorus_protocol::ids::{CurveKey, Digest, Incarnation, NodeId};
+use chorus_protocol::trust::roster::Roster;
+use chorus_protocol::wire::message::{Command, Enrol, Items, Message};
+use ractor::{ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+
+use crate::transport::sockets::{DoorReply, Event, Incoming};
+
+/// The actors of one node, by what they own. They know each other in a circle,
+/// so each place is filled as its actor starts; a message to one that has not
+/// started, or has stopped, is an error that ends the sender.
+#[derive(Debug, Default)]
+pub struct Ring {
+    /// Links.
+    pub transport: OnceLock<ActorRef<ToTransport>>,
+    /// Phase and peers.
+    pub gossip: OnceLock<ActorRef<ToGossip>>,
+    /// Who belongs.
+    pub directory: OnceLock<ActorRef<ToDirectory>>,
+}
+
+impl Ring {
+    /// To the transport.
+    pub fn transport(&self, message: ToTransport) -> Result<(), ActorProcessingErr> {
+        cast(&self.transport, message)
+    }
+    /// To gossip.
+    pub fn gossip(&self, message: ToGossip) -> Result<(), ActorProcessingErr> {
+        cast(&self.gossip, message)
+    }
+    /// To the directory.
+    pub fn directory(&self, message: ToDirectory) -> Result<(), ActorProcessingErr> {
+        cast(&self.directory, message)
+    }
+}
+
+fn cast<M: ractor::Message>(
+    to: &OnceLock<ActorRef<M>>,
+    message: M,
+) -> Result<(), ActorProcessingErr> {
+    let actor = to.get().ok_or("an actor was spoken to before it started")?;
+    Ok(actor.cast(message)?)
+}
+
+/// To the transport actor.
+#[derive(Debug)]
+pub enum ToTransport {
+    /// A frame came in.
+    Incoming(Incoming),
+    /// Something happened at the sockets.
+    Socket(Event),
+    /// What the gossip machine wants done.
+    Perform(Vec<gossip::Output>),
+    /// Deliver a command for certain.
+    Deliver(NodeId, Command),
+    /// The roster is another; these items introduce us at a door.
+    Roster(Arc<Roster>, Items),
+    /// Answer at our door.
+    AnswerDoor(DoorReply, NodeId, Message),
+    /// Lamport times up to this one are durable, or are not.
+    Reserved(Result<u64, String>),
+    /// Time has passed.
+    Tick,
+    /// What does it look like?
+    Inspect(oneshot::Sender<TransportView>),
+}
+
+/// The transport as it stands.
+#[derive(Debug, Clone)]
+pub struct TransportView {
+    /// The own run.
+    pub incarnation: Incarnation,
+    /// The own Lamport time.
+    pub lamport: u64,
+    /// Frames refused, by reason.
+    pub refusals: Vec<(&'static str, u64)>,
+    /// Other counters.
+    pub counters: Vec<(&'static str, u64)>,
+}
+
+/// To the gossip actor.
+// Nearly every message is an input, ten a second from each neighbour: boxing
+// it would allocate once more for each frame and save nothing.
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug)]
+pub enum ToGossip {
+    /// Something happened. The frame's permit, if it came from outside, is held
+    /// until it has been handled.
+    Input(gossip::Input, Option<Incoming>),
+    /// What does it look like, at this Lamport time?
+    Inspect(u64, oneshot::Sender<(gossip::View, Vec<gossip::PeerView>)>),
+    /// Write down what should survive a restart; answer when it is durable.
+    Save(oneshot::Sender<()>),
+}
+
+/// To the directory actor.
+#[derive(Debug)]
+pub enum ToDirectory {
+    /// A neighbour's heartbeat told of another digest.
+    Compare(NodeId, u32, Digest),
+    /// A command of the directory's kind arrived.
+    Command(NodeId, Command),
+    /// Items made on this node.
+    Own(Vec<Vec<u8>>),
+    /// A stranger with a token stands at the door.
+    Enrol {
+        /// The key that signed.
+        key: NodeId,
+        /// The key that the link's handshake proved.
+        link: CurveKey,
+        /// The question.
+        enrol: Enrol,
+        /// The way back.
+        reply: DoorReply,
+    },
+    /// A member introduces itself or another at the door.
+    Introduce {
+        /// The key that signed.
+        key: NodeId,
+        /// The items.
+        items: Items,
+        /// The way back.
+        reply: DoorReply,
+    },
+    /// The writes are durable: go on with the rest, or say why not.
+    Durable(u64, Result<(), String>),
+    /// Time has passed.
+    Tick,
+    /// What does it look like?
+    Inspect(oneshot::Sender<DirectoryView>),
+}
+
+/// The directory as it stands.
+#[derive(Debug, Clone)]
+pub struct DirectoryView {
+    /// Who belongs.
+    pub roster: Arc<Roster>,
+    /// How many items.
+    pub items: u32,
+    /// Their digest.
+    pub digest: Digest,
+    /// Items and pulls that were not taken.
+    pub rejected: u64,
+    /// Writes that the disk did not take and that are tried again.
+    pub unwritten: u64,
+    /// The neighbours whose items are waited for.
+    pub waiting_on: Vec<NodeId>,
+}

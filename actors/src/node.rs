@@ -1,0 +1,380 @@
+//! A whole node: started in order, supervised, and stopped in order.
+//!
+//! Order of the start: home locked, boot counted, store and journal opened,
+//! directory restored, Lamport time reserved, sockets self-tested and bound,
+//! actors. Nothing is said before all of that holds. An actor that fails takes
+//! the node with it ([`Node::failed`]): its state cannot be trusted any longer,
+//! and a restart is a new incarnation.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use chorus_protocol::causality::lamport::{BLOCK, Clock};
+use chorus_protocol::gossip::{self as gossip_machine, Known};
+use chorus_protocol::ids::{Digest, Incarnation, Label, NodeId};
+use chorus_protocol::membership::topology::Member;
+use chorus_protocol::trust::directory::{Directory, Output};
+use chorus_protocol::trust::door::Door;
+use chorus_protocol::trust::item::Address;
+use chorus_protocol::trust::roster::Roster;
+use chorus_protocol::wire::Identity;
+use chorus_storage::boot;
+use chorus_storage::home::{Home, HomeError, Lock};
+use ractor::{Actor, ActorRef};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::messages::{Ring, ToDirectory, ToGossip, ToTransport};
+use crate::restore::restore;
+use crate::store::StoreHandle;
+use crate::supervisor::{Fatal, Supervisor, carry, tick};
+use crate::transport::actor::TransportActor;
+use crate::transport::counters::Counters;
+use crate::transport::sockets::{self, Bound, CurveKeys, Ports, SocketsConfig};
+use crate::{directory, gossip, store, transport};
+
+/// How long an answer of an actor may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Everything that a node needs to run.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its home; [`Node::start`] locks it.
+    pub home: Home,
+    /// Its signing key.
+    pub identity: Identity,
+    /// Its link keys.
+    pub curve: CurveKeys,
+    /// The mesh's root public key.
+    pub root: NodeId,
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// Ports to listen on; 0 is any.
+    pub ports: Ports,
+    /// Host names or addresses under which others reach it; empty: outward only.
+    pub advertise: Vec<String>,
+    /// How to gossip.
+    pub gossip: gossip_machine::Config,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The home could not be locked or read.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The count of starts is gone.
+    #[error("{0}")]
+    Boot(#[from] boot::BootError),
+    /// The store or the journal cannot be opened.
+    #[error("the store cannot be opened: {0}")]
+    Store(String),
+    /// The roster does not name this node.
+    #[error("the roster does not name this node; join the mesh with a token first")]
+    NotAMember,
+    /// This node has been revoked.
+    #[error("this node has been revoked; join with new keys, in a new home")]
+    Revoked,
+    /// The link key of the roster is another.
+    #[error("the roster names another link key; restore identity/curve.key or join again")]
+    OtherLinkKey,
+    /// The sockets did not start.
+    #[error(transparent)]
+    Sockets(#[from] sockets::Error),
+    /// A thread or an actor did not start.
+    #[error("could not start {0}")]
+    Spawn(String),
+}
+
+/// A node as it stands.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Who and where.
+    pub me: Member,
+    /// Its name.
+    pub name: Label,
+    /// This run.
+    pub incarnation: Incarnation,
+    /// Its Lamport time.
+    pub lamport: u64,
+    /// Phase, field, tree.
+    pub view: gossip_machine::View,
+    /// Everyone it knows.
+    pub peers: Vec<gossip_machine::PeerView>,
+    /// Who belongs.
+    pub roster: Arc<Roster>,
+    /// Directory items held.
+    pub items: u32,
+    /// Their digest.
+    pub digest: Digest,
+    /// Frames refused, by reason.
+    pub refusals: Vec<(&'static str, u64)>,
+    /// Sockets, queues, delivery.
+    pub counters: Vec<(&'static str, u64)>,
+    /// When this run began.
+    pub started: Instant,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    me: Member,
+    name: Label,
+    bound: Bound,
+    started: Instant,
+    ring: Arc<Ring>,
+    supervisor: ActorRef<()>,
+    sockets: sockets::Handle,
+    store: StoreHandle,
+    threads: Vec<JoinHandle<()>>,
+    stopping: Arc<AtomicBool>,
+    failure: tokio::sync::Mutex<mpsc::Receiver<Fatal>>,
+    _lock: Lock,
+}
+
+impl Node {
+    /// Starts a node. Call it inside a tokio runtime.
+    pub async fn start(plan: Plan) -> Result<Node, StartError> {
+        let lock = plan.home.lock()?;
+        let boot = boot::start(&plan.home)?;
+        let mut restored = restore(&plan.home, boot)?;
+        let own = plan.identity.id();
+        let mesh = chorus_protocol::trust::mesh_of(&plan.root);
+        let (machine, outputs) = Directory::new(mesh, plan.root, own, &restored.items);
+        let forget = outputs
+            .into_iter()
+            .filter_map(|output| match output {
+                Output::Forget(digests) => Some(digests),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let roster = machine.roster().clone();
+        if roster.is_revoked(&own) {
+            return Err(StartError::Revoked);
+        }
+        let entry = roster
+            .get(&own)
+            .ok_or(StartError::NotAMember)?
+            .entry
+            .clone();
+        if entry.curve.0 != plan.curve.public {
+            return Err(StartError::OtherLinkKey);
+        }
+        let me = Member {
+            node: own,
+            role: entry.role,
+            place: entry.place,
+        };
+        let boot = &mut restored.disk.boot;
+        let incarnation = Incarnation::new(entry.floor, boot.boot());
+        let mut clock = Clock::new(boot.lamport_from());
+        let upto = boot.lamport_from().saturating_add(BLOCK);
+        boot.reserve(upto)?;
+        clock.reserved(upto);
+
+        let counters = Arc::new(Counters::default());
+        let allow = Arc::new(roster.allowed_curve_keys());
+        let config = SocketsConfig {
+            host: plan.host,
+            ports: plan.ports,
+            ..SocketsConfig::new(plan.curve, allow)
+        };
+        let (sockets, bound, upward, zmq_thread) = sockets::start(config, counters.clone())?;
+        let (store, store_thread) =
+            store::start(restored.disk).map_err(|e| StartError::Spawn(e.to_string()))?;
+
+        let epoch = Instant::now();
+        let ring = Arc::new(Ring::default());
+        let identity = Arc::new(plan.identity);
+        let introduction = machine.credentials(&own);
+        let known = Known {
+            roster: roster.clone(),
+            items: machine.items(),
+            digest: *machine.digest(),
+        };
+        let (fail, failure) = mpsc::channel(4);
+        let supervisor = spawn(Actor::spawn(None, Supervisor, fail.clone()).await)?;
+        let cell = supervisor.get_cell();
+
+        let arguments = directory::Arguments {
+            mesh,
+            identity: identity.clone(),
+            directory: machine,
+            forget,
+            door: Door::new(mesh, own, restored.uses),
+            epoch,
+            store: store.clone(),
+            ring: ring.clone(),
+        };
+        let actor = directory::DirectoryActor;
+        let directory = spawn(Actor::spawn_linked(None, actor, arguments, cell.clone()).await)?;
+        let _ = ring.directory.set(directory);
+        let ticking = Arc::new(AtomicBool::new(false));
+        let arguments = gossip::Arguments {
+            config: plan.gossip,
+            me,
+            known,
+            stamps: restored.stamps,
+            seed: seed()?,
+            epoch,
+            ring: ring.clone(),
+            store: store.clone(),
+            ticking: ticking.clone(),
+        };
+        let gossip =
+            spawn(Actor::spawn_linked(None, gossip::GossipActor, arguments, cell.clone()).await)?;
+        let _ = ring.gossip.set(gossip);
+        let arguments = transport::actor::Arguments {
+            mesh,
+            identity,
+            incarnation,
+            clock,
+            roster,
+            introduction,
+            addresses: addresses(&plan.advertise, &bound),
+            sockets: sockets.clone(),
+            counters,
+            epoch,
+            store: store.clone(),
+            ring: ring.clone(),
+        };
+        let transport = spawn(Actor::spawn_linked(None, TransportActor, arguments, cell).await)?;
+        let _ = ring.transport.set(transport.clone());
+        let stopping = Arc::new(AtomicBool::new(false));
+        carry(upward, transport, fail, stopping.clone());
+        let ticker = tick(ring.clone(), ticking, stopping.clone())
+            .map_err(|e| StartError::Spawn(e.to_string()))?;
+        Ok(Node {
+            me,
+            name: entry.name,
+            bound,
+            started: epoch,
+            ring,
+            supervisor,
+            sockets,
+            store,
+            threads: vec![ticker, zmq_thread, store_thread],
+            stopping,
+            failure: tokio::sync::Mutex::new(failure),
+            _lock: lock,
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> Label {
+        self.name
+    }
+
+    /// Its id.
+    pub fn id(&self) -> NodeId {
+        self.me.node
+    }
+
+    /// Where it listens, ports as they are.
+    pub fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    /// The node as it stands; `None` when it is stopping.
+    pub async fn snapshot(&self) -> Option<Snapshot> {
+        let (reply, answer) = oneshot::channel();
+        self.ring.transport(ToTransport::Inspect(reply)).ok()?;
+        let transport = wait(answer).await?;
+        let (reply, answer) = oneshot::channel();
+        let inspect = ToGossip::Inspect(transport.lamport, reply);
+        self.ring.gossip(inspect).ok()?;
+        let (view, peers) = wait(answer).await?;
+        let (reply, answer) = oneshot::channel();
+        self.ring.directory(ToDirectory::Inspect(reply)).ok()?;
+        let directory = wait(answer).await?;
+        let mut counters = transport.counters;
+        counters.push(("items_rejected", directory.rejected));
+        counters.push(("items_unwritten", directory.unwritten));
+        counters.push(("items_waited_for", directory.waiting_on.len() as u64));
+        Some(Snapshot {
+            me: self.me,
+            name: self.name,
+            incarnation: transport.incarnation,
+            lamport: transport.lamport,
+            view,
+            peers,
+            roster: directory.roster,
+            items: directory.items,
+            digest: directory.digest,
+            refusals: transport.refusals,
+            counters,
+            started: self.started,
+        })
+    }
+
+    /// Takes directory items that were signed here.
+    pub fn own(&self, items: Vec<Vec<u8>>) {
+        let _ = self.ring.directory(ToDirectory::Own(items));
+    }
+
+    /// Resolves, with the reason, when the node cannot go on.
+    pub async fn failed(&self) -> Fatal {
+        let reason = self.failure.lock().await.recv().await;
+        reason.unwrap_or(Fatal::Process("the supervisor is gone"))
+    }
+
+    /// The node's actors, for tests that break one on purpose.
+    pub fn actors(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// Stops: stamps are saved, sockets closed, the store flushed.
+    pub async fn stop(self) {
+        self.stopping.store(true, Ordering::Release);
+        let (reply, saved) = oneshot::channel();
+        if self.ring.gossip(ToGossip::Save(reply)).is_ok() {
+            let _ = wait(saved).await;
+        }
+        self.supervisor.stop_children(None);
+        self.supervisor.stop(None);
+        let _ = self.sockets.send(sockets::Command::Shutdown);
+        self.store.stop();
+        let threads = self.threads;
+        let join = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                let _ = thread.join();
+            }
+        });
+        let _ = tokio::time::timeout(Duration::from_secs(4), join).await;
+    }
+}
+
+async fn wait<T>(answer: oneshot::Receiver<T>) -> Option<T> {
+    tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
+}
+
+fn spawn<M>(
+    spawned: Result<(ActorRef<M>, tokio::task::JoinHandle<()>), ractor::SpawnErr>,
+) -> Result<ActorRef<M>, StartError> {
+    match spawned {
+        Ok((actor, _)) => Ok(actor),
+        Err(why) => Err(StartError::Spawn(format!("an actor: {why}"))),
+    }
+}
+
+fn seed() -> Result<u64, StartError> {
+    getrandom::u64().map_err(|why| StartError::Spawn(format!("randomness: {why}")))
+}
+
+fn addresses(advertise: &[String], bound: &Bound) -> Vec<Address> {
+    let port = |endpoint: &str| {
+        let port = endpoint.rsplit(':').next();
+        port.and_then(|port| port.parse().ok()).unwrap_or(0)
+    };
+    let address = |host: &String| Address {
+        host: host.clone(),
+        router: port(&bound.router),
+        publisher: port(&bound.publisher),
+        subscriber: port(&bound.subscriber),
+        door: port(&bound.door),
+    };
+    advertise.iter().map(address).collect()
+}

@@ -1,0 +1,125 @@
+//! What keeps a node going: the carrier from the sockets, the clock, and the watch
+//! over the actors.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use chorus_protocol::gossip::Input;
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::mpsc;
+
+use crate::messages::{Ring, ToDirectory, ToGossip, ToTransport};
+use crate::transport::sockets::{self, Event};
+
+/// Carries what comes from the socket thread to the transport. Every message
+/// holds a permit of its lane, so the mailbox behind is bounded.
+pub(crate) fn carry(
+    upward: sockets::Upward,
+    transport: ActorRef<ToTransport>,
+    fail: mpsc::Sender<Fatal>,
+    stopping: Arc<AtomicBool>,
+) {
+    let sockets::Upward {
+        gossip,
+        link,
+        door,
+        mut events,
+    } = upward;
+    for mut lane in [link, gossip, door] {
+        let transport = transport.clone();
+        tokio::spawn(async move {
+            while let Some(incoming) = lane.recv().await {
+                if transport.cast(ToTransport::Incoming(incoming)).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            if event == Event::FailOpen {
+                let why = "libzmq let a stranger's key in";
+                let _ = fail.send(Fatal::Process(why)).await;
+            }
+            let _ = transport.cast(ToTransport::Socket(event));
+        }
+        if !stopping.load(Ordering::Acquire) {
+            let _ = fail.send(Fatal::Process("the socket thread ended")).await;
+        }
+    });
+}
+
+/// The clock, on a thread of its own: a busy runtime gets fewer ticks, and sees
+/// in each of them how late it is; ticks never pile up.
+pub(crate) fn tick(
+    ring: Arc<Ring>,
+    ticking: Arc<AtomicBool>,
+    stopping: Arc<AtomicBool>,
+) -> std::io::Result<JoinHandle<()>> {
+    const PERIOD: Duration = Duration::from_millis(100);
+    std::thread::Builder::new()
+        .name("chorus-tick".into())
+        .spawn(move || {
+            let mut due = Instant::now();
+            while !stopping.load(Ordering::Acquire) {
+                if !ticking.swap(true, Ordering::AcqRel) {
+                    let tick = ToGossip::Input(Input::Tick, None);
+                    if ring.gossip(tick).is_err() {
+                        return;
+                    }
+                    let _ = ring.transport(ToTransport::Tick);
+                    let _ = ring.directory(ToDirectory::Tick);
+                }
+                due = (due + PERIOD).max(Instant::now());
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+        })
+}
+
+/// Why a node cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fatal {
+    /// An actor panicked, failed or ended. Its state cannot be trusted; a new
+    /// run of the node, a new incarnation, is right.
+    #[error("an actor failed: {0}")]
+    Actor(String),
+    /// libzmq let a stranger in, or its thread ended: only a new process will do.
+    #[error("{0}")]
+    Process(&'static str),
+}
+
+/// Watches over the actors. ractor's own default would stop silently.
+#[derive(Debug)]
+pub(crate) struct Supervisor;
+
+impl Actor for Supervisor {
+    type Msg = ();
+    type State = mpsc::Sender<Fatal>;
+    type Arguments = mpsc::Sender<Fatal>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<()>,
+        fail: mpsc::Sender<Fatal>,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(fail)
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<()>,
+        event: SupervisionEvent,
+        fail: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        let why = match event {
+            SupervisionEvent::ActorFailed(_, why) => why.to_string(),
+            // Nobody listens any longer when the node itself ends its actors.
+            SupervisionEvent::ActorTerminated(_, _, why) => why.unwrap_or_default(),
+            _ => return Ok(()),
+        };
+        let _ = fail.try_send(Fatal::Actor(why));
+        Ok(())
+    }
+}

@@ -1,0 +1,381 @@
+//! The transport actor: owns the node's keys, its Lamport clock and its links.
+//!
+//! It opens every frame that comes in and signs every one that goes out, so
+//! nothing unsigned passes it in either direction. A frame must come over the
+//! link of the very node that signed it: gossip is first hand, and a recorded
+//! frame is of no use to anybody else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chorus_protocol::causality::lamport::{Clock, Observed};
+use chorus_protocol::delivery::{Inbox, Outbox};
+use chorus_protocol::gossip::Input;
+use chorus_protocol::ids::{CurveKey, Incarnation, MeshId, NodeId};
+use chorus_protocol::trust::roster::Roster;
+use chorus_protocol::units::Micros;
+use chorus_protocol::wire::envelope::{Receiver, Refusal};
+use chorus_protocol::wire::message::{Command as Order, Items, Message};
+use chorus_protocol::wire::{self, Audience, Channel, Identity, Topic, Verified};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::messages::{Ring, ToDirectory, ToGossip, ToTransport, TransportView};
+use crate::store::{StoreHandle, Write};
+use crate::transport::counters::Counters;
+use crate::transport::sending::endpoint;
+use crate::transport::sockets::{Command, Event, Handle, Incoming, Lane, LinkState};
+
+/// How long a door may take to answer an introduction.
+const DOOR_PATIENCE: Duration = Duration::from_secs(3);
+/// What the actor needs.
+#[derive(Debug)]
+pub struct Arguments {
+    /// The mesh.
+    pub mesh: MeshId,
+    /// Signs what goes out.
+    pub identity: Arc<Identity>,
+    /// This run.
+    pub incarnation: Incarnation,
+    /// The clock; what it may use is durable.
+    pub clock: Clock,
+    /// Who belongs.
+    pub roster: Arc<Roster>,
+    /// What introduces us at a door.
+    pub introduction: Items,
+    /// Where we listen, to be announced; empty: outward only.
+    pub addresses: Vec<chorus_protocol::trust::item::Address>,
+    /// The socket thread.
+    pub sockets: Handle,
+    /// Its counters.
+    pub counters: Arc<Counters>,
+    /// The origin of the monotonic clock.
+    pub epoch: Instant,
+    /// Where Lamport times are reserved.
+    pub store: StoreHandle,
+    /// The other actors.
+    pub ring: Arc<Ring>,
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct TransportActor;
+
+/// What it owns.
+#[derive(Debug)]
+pub struct State {
+    pub(super) a: Arguments,
+    pub(super) reserving: bool,
+    /// When the connections of the revoked end.
+    pub(super) shut_at: Option<Micros>,
+    /// The newest run heard of each node.
+    pub(super) runs: BTreeMap<NodeId, Incarnation>,
+    pub(super) outboxes: BTreeMap<NodeId, Outbox>,
+    pub(super) inboxes: BTreeMap<NodeId, Inbox>,
+    /// Siblings that are listened to, and all that should be: some have not
+    /// said yet where they are.
+    pub(super) siblings: BTreeSet<NodeId>,
+    pub(super) wanted: BTreeSet<NodeId>,
+    /// Which of its addresses was dialled last.
+    pub(super) dialled: BTreeMap<NodeId, usize>,
+    pub(super) doors: BTreeMap<u64, NodeId>,
+    pub(super) tickets: u64,
+    pub(super) refusals: BTreeMap<&'static str, u64>,
+    pub(super) counts: BTreeMap<&'static str, u64>,
+}
+
+impl Actor for TransportActor {
+    type Msg = ToTransport;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<ToTransport>,
+        a: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        Ok(State {
+            a,
+            reserving: false,
+            shut_at: None,
+            runs: BTreeMap::new(),
+            outboxes: BTreeMap::new(),
+            inboxes: BTreeMap::new(),
+            siblings: BTreeSet::new(),
+            wanted: BTreeSet::new(),
+            dialled: BTreeMap::new(),
+            doors: BTreeMap::new(),
+            tickets: 0,
+            refusals: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        })
+    }
+
+    async fn post_start(
+        &self,
+        _: ActorRef<ToTransport>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.announce()
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ToTransport>,
+        message: ToTransport,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ToTransport::Incoming(incoming) => state.incoming(incoming)?,
+            ToTransport::Socket(event) => state.socket(event),
+            ToTransport::Perform(outputs) => {
+                for output in outputs {
+                    state.perform(output)?;
+                }
+            }
+            ToTransport::Deliver(to, order) => state.deliver(to, order),
+            ToTransport::Roster(roster, introduction) => state.roster(roster, introduction),
+            ToTransport::AnswerDoor(reply, node, message) => {
+                let to = Audience {
+                    node,
+                    incarnation: None,
+                };
+                if let Some(frame) = state.seal(Some(to), &message) {
+                    state.order(Command::AnswerDoor { to: reply, frame });
+                }
+            }
+            ToTransport::Reserved(result) => {
+                state.reserving = false;
+                match result {
+                    Ok(upto) => state.a.clock.reserved(upto),
+                    Err(why) => tracing::error!(why, "Lamport times cannot be reserved"),
+                }
+            }
+            ToTransport::Tick => {
+                state.shut_out();
+                state.poll();
+            }
+            ToTransport::Inspect(reply) => {
+                let _ = reply.send(state.view());
+            }
+        }
+        state.reserve(&myself);
+        Ok(())
+    }
+}
+
+impl State {
+    /// Opens a frame and gives it to whoever it concerns.
+    fn incoming(&mut self, incoming: Incoming) -> Result<(), ActorProcessingErr> {
+        let channel = match incoming.lane {
+            Lane::Gossip => Channel::Gossip,
+            Lane::Link => Channel::Link,
+            Lane::Door => Channel::Door,
+        };
+        let topic = incoming.topic.as_deref().and_then(Topic::parse);
+        let own = self.a.identity.id();
+        let receiver = Receiver {
+            mesh: &self.a.mesh,
+            node: &own,
+            incarnation: self.a.incarnation,
+        };
+        let roster = &self.a.roster;
+        let opened = wire::open(&incoming.bytes, channel, topic.as_ref(), receiver, |node| {
+            roster.signer(node)
+        });
+        let frame = match opened {
+            Ok(frame) => frame,
+            Err(why) => {
+                self.refused(why);
+                return Ok(());
+            }
+        };
+        if channel == Channel::Door {
+            return self.at_the_door(frame, incoming);
+        }
+        let link = CurveKey(incoming.peer);
+        let first_hand = roster
+            .get(&frame.from)
+            .is_some_and(|member| member.entry.curve == link);
+        if !first_hand {
+            self.count("second_hand");
+            return Ok(());
+        }
+        let jump = self.a.clock.observe(frame.stamp.lamport) == Observed::Jump;
+        if jump {
+            self.count("lamport_jump");
+        }
+        let run = self.runs.entry(frame.from).or_default();
+        *run = (*run).max(frame.stamp.incarnation);
+        let run = *run;
+        if let Some(outbox) = self.outboxes.get_mut(&frame.from) {
+            outbox.receiver(run);
+        }
+        match frame.message {
+            Message::Deliver(_) if jump => self.count("jumped_commands"),
+            Message::Deliver(deliver) => {
+                let (from, session) = (frame.from, frame.stamp.incarnation);
+                let inbox = self.inboxes.entry(from).or_default();
+                let (orders, ack) = inbox.take(session, deliver);
+                for order in orders {
+                    self.command(from, order)?;
+                }
+                if let Some(ack) = ack {
+                    self.send(from, Message::Delivered(ack));
+                }
+            }
+            Message::Delivered(delivered) => {
+                if delivered.session == self.a.incarnation
+                    && let Some(outbox) = self.outboxes.get_mut(&frame.from)
+                {
+                    outbox.acknowledged(frame.stamp.incarnation, delivered.seq);
+                }
+            }
+            _ => {
+                let input = Input::Heard(frame);
+                let message = ToGossip::Input(input, Some(incoming));
+                self.a.ring.gossip(message)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, from: NodeId, order: Order) -> Result<(), ActorProcessingErr> {
+        match order {
+            Order::Pull { .. } | Order::Page(_) => {
+                self.a.ring.directory(ToDirectory::Command(from, order))
+            }
+            _ => {
+                let input = Input::Command(from, order);
+                self.a.ring.gossip(ToGossip::Input(input, None))
+            }
+        }
+    }
+
+    fn at_the_door(
+        &mut self,
+        frame: Verified,
+        incoming: Incoming,
+    ) -> Result<(), ActorProcessingErr> {
+        let (key, link) = (frame.from, CurveKey(incoming.peer));
+        let Some(reply) = incoming.reply.clone() else {
+            return Ok(());
+        };
+        match frame.message {
+            Message::Enrol(enrol) => self.a.ring.directory(ToDirectory::Enrol {
+                key,
+                link,
+                enrol,
+                reply,
+            }),
+            Message::Introduce(items) => {
+                let message = ToDirectory::Introduce { key, items, reply };
+                self.a.ring.directory(message)
+            }
+            _ => {
+                self.count("door_unwanted");
+                Ok(())
+            }
+        }
+    }
+
+    fn socket(&mut self, event: Event) {
+        match event {
+            Event::Link {
+                key,
+                state: LinkState::Refused,
+            } => self.introduce(CurveKey(key)),
+            Event::Link { key, state } => {
+                let node = self.a.roster.by_curve(&CurveKey(key));
+                let node = node.map(|member| member.entry.node.short());
+                tracing::debug!(?node, ?state, "link");
+            }
+            Event::DoorAnswer { ticket, result } => {
+                let Some(node) = self.doors.remove(&ticket) else {
+                    return;
+                };
+                match result {
+                    // The parent knows us now: the refused link is opened anew.
+                    Ok(_) => self.dial(node),
+                    Err(why) => tracing::debug!(node = %node.short(), %why, "door"),
+                }
+            }
+            // The node's own task sees this too and ends the process.
+            Event::FailOpen => tracing::error!("a stranger's key was let in"),
+        }
+    }
+
+    /// A parent does not know us yet: show our entry at its door.
+    fn introduce(&mut self, key: CurveKey) {
+        let Some(member) = self.a.roster.by_curve(&key) else {
+            return;
+        };
+        let node = member.entry.node;
+        let Some(address) = self.address(&node) else {
+            return;
+        };
+        let message = Message::Introduce(self.a.introduction.clone());
+        let to = Audience {
+            node,
+            incarnation: None,
+        };
+        let Some(frame) = self.seal(Some(to), &message) else {
+            return;
+        };
+        self.tickets += 1;
+        self.doors.insert(self.tickets, node);
+        self.order(Command::AskDoor {
+            ticket: self.tickets,
+            key: key.0,
+            endpoint: endpoint(&address.host, address.door),
+            frame,
+            within: DOOR_PATIENCE,
+        });
+    }
+
+    /// Asks for more Lamport time before it runs out.
+    fn reserve(&mut self, myself: &ActorRef<ToTransport>) {
+        if self.reserving {
+            return;
+        }
+        let Some(upto) = self.a.clock.wants() else {
+            return;
+        };
+        self.reserving = true;
+        let myself = myself.clone();
+        let done = move |result: Result<(), String>| {
+            let _ = myself.cast(ToTransport::Reserved(result.map(|()| upto)));
+        };
+        self.a
+            .store
+            .write(vec![Write::Reserve(upto)], Box::new(done));
+    }
+
+    fn refused(&mut self, why: Refusal) {
+        *self.refusals.entry(why.counter()).or_default() += 1;
+        tracing::trace!(%why, "frame refused");
+    }
+
+    pub(super) fn count(&mut self, counter: &'static str) {
+        *self.counts.entry(counter).or_default() += 1;
+    }
+
+    fn view(&self) -> TransportView {
+        let mut counters: Vec<_> = self.counts.iter().map(|(name, n)| (*name, *n)).collect();
+        counters.extend(self.a.counters.snapshot());
+        let outboxes = self.outboxes.values();
+        counters.push((
+            "delivery_waiting",
+            outboxes.clone().map(|o| o.len() as u64).sum(),
+        ));
+        counters.push(("delivery_retries", outboxes.map(|o| o.retries).sum()));
+        let inboxes = self.inboxes.values();
+        counters.push(("delivery_duplicates", inboxes.map(|i| i.duplicates).sum()));
+        TransportView {
+            incarnation: self.a.incarnation,
+            lamport: self.a.clock.time(),
+            refusals: self.refusals.iter().map(|(name, n)| (*name, *n)).collect(),
+            counters,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The sockets that listen: PUB, SUB and ROUTER for members, the door for anybody; and which
+//! routing id leads to which key.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::counters::{Counters, count};
+use super::endpoint::{DOOR_BYTES_MAX, FRAME_BYTES_MAX, listener, tcp};
+use super::outward::resubscribe;
+use super::sockets::{Bound, CurveKeys, Error, Key, SocketsConfig};
+use super::zap::{DOOR, MESH};
+
+/// Keys whose way back through the ROUTER is remembered: a node has at most 100 children,
+/// and the links of a few others pass through it for a while.
+const ROUTES_MAX: usize = 1024;
+
+/// Which listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    Router,
+    Publisher,
+    Subscriber,
+    Door,
+}
+
+/// Those that serve members.
+pub const MESH_SOCKETS: [Which; 3] = [Which::Router, Which::Publisher, Which::Subscriber];
+
+/// The listening sockets.
+pub struct Inward {
+    context: zmq::Context,
+    keys: CurveKeys,
+    counters: Arc<Counters>,
+    topics: Vec<Vec<u8>>,
+    listening: [Listening; 4],
+    pub routes: Routes,
+}
+
+struct Listening {
+    which: Which,
+    /// As asked for until bound, then with the real port.
+    endpoint: String,
+    /// None while the address is not free again after a rebuild.
+    socket: Option<zmq::Socket>,
+}
+
+impl Inward {
+    /// Binds all four; if one fails, none stays bound.
+    pub fn start(
+        context: zmq::Context,
+        config: &SocketsConfig,
+        counters: Arc<Counters>,
+    ) -> Result<Self, Error> {
+        let ports = config.ports;
+        let closed = |(which, port)| Listening {
+            which,
+            endpoint: tcp(config.host, port),
+            socket: None,
+        };
+        let mut inward = Self {
+            context,
+            keys: config.keys.clone(),
+            counters,
+            topics: Vec::new(),
+            listening: [
+                (Which::Router, ports.router),
+                (Which::Publisher, ports.publisher),
+                (Which::Subscriber, ports.subscriber),
+                (Which::Door, ports.door),
+            ]
+            .map(closed),
+            routes: Routes::default(),
+        };
+        for at in 0..inward.listening.len() {
+            inward.open(at).map_err(|source| Error::Bind {
+                endpoint: inward.listening[at].endpoint.clone(),
+                source,
+            })?;
+        }
+        Ok(inward)
+    }
+
+    fn open(&mut self, at: usize) -> zmq::Result<()> {
+        let Listening {
+            which, endpoint, ..
+        } = &self.listening[at];
+        let (kind, domain, bytes_max) = match which {
+            Which::Router => (zmq::ROUTER, MESH, FRAME_BYTES_MAX),
+            Which::Publisher => (zmq::PUB, MESH, FRAME_BYTES_MAX),
+            Which::Subscriber => (zmq::SUB, MESH, FRAME_BYTES_MAX),
+            Which::Door => (zmq::ROUTER, DOOR, DOOR_BYTES_MAX),
+        };
+        let socket = listener(&self.context, kind, &self.keys, domain, bytes_max)?;
+        if *which == Which::Subscriber {
+            resubscribe(&socket, &[], &self.topics)?;
+        }
+        socket.set_ipv6(endpoint.contains('['))?;
+        socket.bind(endpoint)?;
+        if let Ok(real) = socket.get_last_endpoint()? {
+            self.listening[at].endpoint = real;
+        }
+        self.listening[at].socket = Some(socket);
+        Ok(())
+    }
+
+    /// Where everything listens.
+    pub fn bound(&self) -> Bound {
+        let [router, publisher, subscriber, door] = &self.listening;
+        Bound {
+            router: router.endpoint.clone(),
+            publisher: publisher.endpoint.clone(),
+            subscriber: subscriber.endpoint.clone(),
+            door: door.endpoint.clone(),
+        }
+    }
+
+    /// One socket, if it is open.
+    pub fn socket(&self, which: Which) -> Option<&zmq::Socket> {
+        let mut all = self.listening.iter();
+        all.find(|one| one.which == which)?.socket.as_ref()
+    }
+
+    /// Takes over the subscriptions of the SUB.
+    pub fn subscribe(&mut self, topics: Vec<Vec<u8>>) -> zmq::Result<()> {
+        if let Some(socket) = self.socket(Which::Subscriber) {
+            resubscribe(socket, &self.topics, &topics)?;
+        }
+        self.topics = topics;
+        Ok(())
+    }
+
+    /// Closes these sockets, and with them every connection, and listens again as soon as
+    /// the address is free: libzmq closes in the background, within milliseconds.
+    pub fn rebuild(&mut self, which: &[Which]) {
+        for one in &mut self.listening {
+            if which.contains(&one.which)
+                && let Some(socket) = one.socket.take()
+            {
+                // Whatever is queued for a removed key must not go out.
+                let _ = socket.set_linger(0);
+            }
+        }
+        if which.contains(&Which::Router) {
+            self.routes = Routes::default();
+        }
+        count(&self.counters.rebuilt);
+    }
+
+    /// Tries to listen again where it was closed. True when all are open.
+    pub fn reopen(&mut self) -> bool {
+        for at in 0..self.listening.len() {
+            if self.listening[at].socket.is_none() && self.open(at).is_err() {
+                count(&self.counters.rebind_retried);
+            }
+        }
+        self.listening.iter().all(|one| one.socket.is_some())
+    }
+}
+
+/// Which routing id of the ROUTER leads to which key. The key is what the handshake proved;
+/// the latest connection of a key wins; the oldest keys are forgotten first.
+#[derive(Debug, Default)]
+pub struct Routes {
+    by_key: BTreeMap<Key, Vec<u8>>,
+    order: VecDeque<Key>,
+}
+
+impl Routes {
+    /// A message of `key` came in under `id`.
+    pub fn learn(&mut self, key: Key, id: &[u8]) {
+        match self.by_key.get_mut(&key) {
+            Some(known) if known == id => return,
+            Some(known) => *known = id.to_vec(),
+            None => {
+                self.by_key.insert(key, id.to_vec());
+                self.order.push_back(key);
+            }
+        }
+        if self.order.len() > ROUTES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_key.remove(&oldest);
+        }
+    }
+
+    /// The routing id that leads to `key`.
+    pub fn find(&self, key: &Key) -> Option<&[u8]> {
+        self.by_key.get(key).map(Vec::as_slice)
+    }
+
+    /// Nobody is there any more.
+    pub fn forget(&mut self, key: &Key) {
+        if self.by_key.remove(key).is_some() {
+            self.order.retain(|known| known != key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_route_of_a_key_wins_and_the_number_of_keys_is_bounded() {
+        let mut routes = Routes::default();
+        routes.learn([1; 32], b"a");
+        routes.learn([1; 32], b"b");
+        assert_eq!(routes.find(&[1; 32]), Some(&b"b"[..]));
+        for n in 0..ROUTES_MAX {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&(n as u64 + 1).to_be_bytes());
+            routes.learn(key, b"c");
+        }
+        assert_eq!(routes.find(&[1; 32]), None);
+        assert_eq!(routes.by_key.len(), ROUTES_MAX);
+        assert_eq!(routes.order.len(), ROUTES_MAX);
+    }
+
+    #[test]
+    fn a_forgotten_key_has_no_route() {
+        let mut routes = Routes::default();
+        routes.learn([1; 32], b"a");
+        routes.forget(&[1; 32]);
+        assert_eq!(routes.find(&[1; 32]), None);
+        assert!(routes.order.is_empty());
+    }
+}

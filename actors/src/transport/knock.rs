@@ -1,0 +1,153 @@
+//! Knock: one question at another node's door and its answer, for a program that is no node
+//! yet. It blocks, and has a context and a socket of its own for so long.
+
+use std::time::{Duration, Instant};
+
+use super::endpoint::{DOOR_BYTES_MAX, connect, dialler, receive};
+use super::sockets::{CurveKeys, Key};
+
+/// Why a knock brought no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KnockError {
+    /// The question is longer than a door reads. Nothing was sent.
+    #[error("a question of {bytes} bytes is over a door's limit of {DOOR_BYTES_MAX}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// Not `tcp://host:port`, or the name does not resolve. Nothing was sent.
+    #[error("{endpoint} is no address that can be dialled ({source})")]
+    Endpoint {
+        /// What was to be dialled.
+        endpoint: String,
+        /// What libzmq says.
+        source: zmq::Error,
+    },
+    /// Nobody is there, somebody with another key is, or it does not answer. Whether it has
+    /// taken the question is not known; asking again with the same keys is safe.
+    #[error("{endpoint} did not answer within {} s", within.as_secs_f64())]
+    Timeout {
+        /// What was dialled.
+        endpoint: String,
+        /// How long.
+        within: Duration,
+    },
+    /// ZeroMQ has no socket for us.
+    #[error("ZeroMQ refused a socket ({0}): check the limit on open files")]
+    Zmq(zmq::Error),
+}
+
+/// Sends `frame` to the door at `endpoint` (`tcp://host:port`), which must prove that it has
+/// the CURVE key `server_key`, and waits for the first answer.
+pub fn knock(
+    endpoint: &str,
+    server_key: Key,
+    own: &CurveKeys,
+    frame: Vec<u8>,
+    within: Duration,
+) -> Result<Vec<u8>, KnockError> {
+    let bytes = frame.len();
+    if bytes > DOOR_BYTES_MAX {
+        return Err(KnockError::TooLong { bytes });
+    }
+    let context = zmq::Context::new();
+    let socket = dialler(&context, zmq::DEALER, own, &server_key).map_err(KnockError::Zmq)?;
+    // What was not taken by now is of no use: the caller has given up.
+    socket.set_linger(0).map_err(KnockError::Zmq)?;
+    connect(&socket, endpoint).map_err(|source| KnockError::Endpoint {
+        endpoint: endpoint.to_owned(),
+        source,
+    })?;
+    // Queued until the connection stands.
+    socket.send(frame, zmq::DONTWAIT).map_err(KnockError::Zmq)?;
+    let deadline = Instant::now() + within;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(KnockError::Timeout {
+                endpoint: endpoint.to_owned(),
+                within,
+            });
+        }
+        let left_ms = left.as_micros().div_ceil(1000) as i64;
+        match socket.poll(zmq::POLLIN, left_ms) {
+            Ok(_) | Err(zmq::Error::EINTR) => {}
+            Err(source) => return Err(KnockError::Zmq(source)),
+        }
+        if let Some(answer) = receive(&socket).and_then(|it| it.parts.into_iter().next()) {
+            return Ok(answer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::endpoint::listener;
+    use super::super::zap::{DOOR, Zap};
+    use super::*;
+
+    fn keys() -> CurveKeys {
+        CurveKeys::generate().unwrap()
+    }
+
+    #[test]
+    fn a_stored_secret_gives_back_its_public_key() {
+        let keys = keys();
+        assert_eq!(CurveKeys::from_secret(keys.secret).public, keys.public);
+    }
+
+    #[test]
+    fn what_no_door_would_read_is_not_sent() {
+        let long = vec![0; DOOR_BYTES_MAX + 1];
+        let asked = knock("tcp://127.0.0.1:9", [1; 32], &keys(), long, Duration::ZERO);
+        let bytes = DOOR_BYTES_MAX + 1;
+        assert_eq!(asked, Err(KnockError::TooLong { bytes }));
+    }
+
+    #[test]
+    fn a_word_that_is_no_address_is_told_from_silence() {
+        let own = keys();
+        let asked = |endpoint| knock(endpoint, own.public, &own, vec![1], Duration::ZERO);
+        assert!(matches!(
+            asked("tcp://nowhere"),
+            Err(KnockError::Endpoint { .. })
+        ));
+        assert!(matches!(
+            asked("tcp://127.0.0.1:9"),
+            Err(KnockError::Timeout { .. })
+        ));
+    }
+
+    #[test]
+    fn a_door_answers_whoever_knows_its_key_and_nobody_else() {
+        let context = zmq::Context::new();
+        let door_keys = keys();
+        let mut zap = Zap::start(&context, 50).unwrap();
+        zap.go_live(Default::default(), Default::default());
+        let door = listener(&context, zmq::ROUTER, &door_keys, DOOR, DOOR_BYTES_MAX).unwrap();
+        door.bind("tcp://127.0.0.1:*").unwrap();
+        let endpoint = door.get_last_endpoint().unwrap().unwrap();
+        let (right, wrong) = (door_keys.public, keys().public);
+        let asking = std::thread::spawn(move || {
+            let ask = |key, within| knock(&endpoint, key, &keys(), b"hello".to_vec(), within);
+            let refused = ask(wrong, Duration::from_millis(300));
+            (refused, ask(right, Duration::from_secs(30)))
+        });
+        while !asking.is_finished() {
+            let mut items = [
+                zap.socket().as_poll_item(zmq::POLLIN),
+                door.as_poll_item(zmq::POLLIN),
+            ];
+            zmq::poll(&mut items, 10).unwrap();
+            zap.serve(Instant::now());
+            if let Some(received) = receive(&door) {
+                assert_eq!(received.parts[1], b"hello");
+                door.send_multipart([received.parts[0].as_slice(), b"welcome"], 0)
+                    .unwrap();
+            }
+        }
+        let (refused, answered) = asking.join().unwrap();
+        assert!(matches!(refused, Err(KnockError::Timeout { .. })));
+        assert_eq!(answered, Ok(b"welcome".to_vec()));
+    }
+}

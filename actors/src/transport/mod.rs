@@ -1,0 +1,19 @@
+//! Links to other nodes. `sockets` is what the rest of the node sees of ZeroMQ; the thread
+//! behind it (`zmq_thread` and the files it is made of) is the only code that touches a
+//! ZeroMQ socket. It moves bytes and knows nothing of what they mean.
+
+pub mod actor;
+pub mod counters;
+mod door;
+mod endpoint;
+mod inward;
+pub mod knock;
+mod messages;
+mod monitored;
+mod outward;
+mod reading;
+mod selftest;
+mod sending;
+pub mod sockets;
+mod zap;
+mod zmq_thread;

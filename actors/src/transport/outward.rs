@@ -1,0 +1,295 @@
+//! Connections that this node opens: links to parents and others, siblings' publishers.
+//!
+//! Each connection has a socket of its own, so what comes in is known to come from the key
+//! that was dialled, and hanging up closes exactly that. A monitor on each tells whether it
+//! is up: libzmq reconnects after a lost connection, but never after a refused handshake or a
+//! broken rule, so what stays down is opened anew by us.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::counters::{Counters, count};
+use super::endpoint::{connect, dialler};
+use super::monitored::Monitored;
+use super::sockets::{CurveKeys, Key, LinkState};
+
+/// Links at once: parents, and the few that are tried in their place.
+const LINKS_MAX: usize = 16;
+/// A cluster has at most 100 children.
+const SIBLINGS_MAX: usize = 128;
+
+/// One watched connection of a link.
+pub struct Outward {
+    watched: Monitored,
+    kind: zmq::SocketType,
+    endpoint: String,
+    down_since: Option<Instant>,
+}
+
+/// A sibling's publisher, listened to.
+pub struct Sibling {
+    pub socket: zmq::Socket,
+    endpoint: String,
+    /// When it last sent something, or was dialled.
+    pub heard: Instant,
+}
+
+/// The link to one key: its ROUTER, and where given its PUB and its SUB.
+pub struct Link {
+    pub dealer: Outward,
+    pub hears: Option<Outward>,
+    pub heard: Option<Outward>,
+}
+
+/// All outward connections of a node.
+pub struct Outwards {
+    context: zmq::Context,
+    keys: CurveKeys,
+    counters: Arc<Counters>,
+    monitors: u64,
+    pub links: BTreeMap<Key, Link>,
+    pub siblings: BTreeMap<Key, Sibling>,
+    pub sub: Vec<Vec<u8>>,
+    pub sib: Vec<Vec<u8>>,
+}
+
+impl Outwards {
+    pub fn new(context: zmq::Context, keys: CurveKeys, counters: Arc<Counters>) -> Self {
+        Self {
+            context,
+            keys,
+            counters,
+            monitors: 0,
+            links: BTreeMap::new(),
+            siblings: BTreeMap::new(),
+            sub: Vec::new(),
+            sib: Vec::new(),
+        }
+    }
+
+    /// Opens the link to `key`, in place of one that may be there.
+    pub fn dial(
+        &mut self,
+        key: Key,
+        router: &str,
+        publisher: Option<&str>,
+        subscriber: Option<&str>,
+        now: Instant,
+    ) {
+        self.links.remove(&key);
+        let link = (self.links.len() < LINKS_MAX)
+            .then(|| self.link(key, router, publisher, subscriber, now));
+        match link {
+            Some(Ok(link)) => {
+                self.links.insert(key, link);
+            }
+            Some(Err(error)) => {
+                count(&self.counters.dial_failed);
+                tracing::warn!(%router, %error, "cannot dial: is it tcp://host:port?");
+            }
+            None => {
+                count(&self.counters.dial_failed);
+                tracing::warn!(%router, "cannot dial: {LINKS_MAX} links are open");
+            }
+        }
+    }
+
+    fn link(
+        &mut self,
+        key: Key,
+        router: &str,
+        publisher: Option<&str>,
+        subscriber: Option<&str>,
+        now: Instant,
+    ) -> zmq::Result<Link> {
+        let topics = self.sub.clone();
+        let mut open = |kind, endpoint: &str, topics| self.open(kind, &key, endpoint, topics, now);
+        Ok(Link {
+            dealer: open(zmq::DEALER, router, &[])?,
+            hears: publisher
+                .map(|endpoint| open(zmq::SUB, endpoint, &topics))
+                .transpose()?,
+            heard: subscriber
+                .map(|endpoint| open(zmq::PUB, endpoint, &[]))
+                .transpose()?,
+        })
+    }
+
+    /// Listens to a sibling's publisher, in place of an older connection to it.
+    pub fn dial_sibling(&mut self, key: Key, publisher: &str, now: Instant) {
+        self.siblings.remove(&key);
+        let room = self.siblings.len() < SIBLINGS_MAX;
+        match room.then(|| self.sibling(&key, publisher, now)) {
+            Some(Ok(sibling)) => {
+                self.siblings.insert(key, sibling);
+            }
+            failed => {
+                count(&self.counters.dial_failed);
+                let error = failed.and_then(Result::err);
+                tracing::warn!(%publisher, ?error, "cannot listen to a sibling");
+            }
+        }
+    }
+
+    fn sibling(&self, key: &Key, publisher: &str, now: Instant) -> zmq::Result<Sibling> {
+        let socket = self.prepare(zmq::SUB, key, &self.sib)?;
+        connect(&socket, publisher)?;
+        Ok(Sibling {
+            socket,
+            endpoint: publisher.to_owned(),
+            heard: now,
+        })
+    }
+
+    /// Closes everything that leads to `key`.
+    pub fn forget(&mut self, key: &Key) {
+        self.links.remove(key);
+        self.siblings.remove(key);
+    }
+
+    /// Takes over new subscription sets.
+    pub fn subscribe(&mut self, sub: Vec<Vec<u8>>, sib: Vec<Vec<u8>>) -> zmq::Result<()> {
+        for hears in self.links.values().filter_map(|link| link.hears.as_ref()) {
+            resubscribe(hears.socket(), &self.sub, &sub)?;
+        }
+        for sibling in self.siblings.values() {
+            resubscribe(&sibling.socket, &self.sib, &sib)?;
+        }
+        (self.sub, self.sib) = (sub, sib);
+        Ok(())
+    }
+
+    /// Sees what became of each connection, and opens anew what is down for `redial_after`.
+    /// Returns the changes of ROUTER links.
+    pub fn tend(&mut self, now: Instant, redial_after: Duration) -> Vec<(Key, LinkState)> {
+        let mut states = Vec::new();
+        let mut links = std::mem::take(&mut self.links);
+        let sub = self.sub.clone();
+        for (key, link) in &mut links {
+            let seen = self.tend_one(&mut link.dealer, key, &[], now, redial_after);
+            states.extend(seen.into_iter().map(|state| (*key, state)));
+            for (one, topics) in [(&mut link.hears, &sub[..]), (&mut link.heard, &[])] {
+                if let Some(one) = one {
+                    self.tend_one(one, key, topics, now, redial_after);
+                }
+            }
+        }
+        self.links = links;
+        self.tend_siblings(now, redial_after);
+        states
+    }
+
+    fn tend_siblings(&mut self, now: Instant, redial_after: Duration) {
+        let mut siblings = std::mem::take(&mut self.siblings);
+        for (key, sibling) in &mut siblings {
+            if now.saturating_duration_since(sibling.heard) < redial_after {
+                continue;
+            }
+            match self.sibling(key, &sibling.endpoint, now) {
+                Ok(fresh) => {
+                    count(&self.counters.redialled);
+                    *sibling = fresh;
+                }
+                Err(error) => tracing::warn!(endpoint = %sibling.endpoint, %error, "cannot redial"),
+            }
+        }
+        self.siblings = siblings;
+    }
+
+    fn tend_one(
+        &mut self,
+        one: &mut Outward,
+        key: &Key,
+        topics: &[Vec<u8>],
+        now: Instant,
+        redial_after: Duration,
+    ) -> Vec<LinkState> {
+        let states = one.observe(now);
+        let refused = states.iter().filter(|s| **s == LinkState::Refused).count();
+        (0..refused).for_each(|_| count(&self.counters.refused_by_peer));
+        let overdue = |since| now.saturating_duration_since(since) >= redial_after;
+        if one.down_since.is_some_and(overdue) {
+            match self.open(one.kind, key, &one.endpoint, topics, now) {
+                Ok(fresh) => {
+                    count(&self.counters.redialled);
+                    *one = fresh;
+                }
+                // Out of sockets or files: the next round tries again.
+                Err(error) => tracing::warn!(endpoint = %one.endpoint, %error, "cannot redial"),
+            }
+        }
+        states
+    }
+
+    fn open(
+        &mut self,
+        kind: zmq::SocketType,
+        key: &Key,
+        endpoint: &str,
+        topics: &[Vec<u8>],
+        now: Instant,
+    ) -> zmq::Result<Outward> {
+        let socket = self.prepare(kind, key, topics)?;
+        self.monitors += 1;
+        let watched = Monitored::new(&self.context, socket, self.monitors)?;
+        connect(&watched.socket, endpoint)?;
+        Ok(Outward {
+            watched,
+            kind,
+            endpoint: endpoint.to_owned(),
+            down_since: Some(now),
+        })
+    }
+
+    /// A socket towards `key` that has yet to connect.
+    fn prepare(
+        &self,
+        kind: zmq::SocketType,
+        key: &Key,
+        topics: &[Vec<u8>],
+    ) -> zmq::Result<zmq::Socket> {
+        let socket = dialler(&self.context, kind, &self.keys, key)?;
+        // Nothing is queued for a connection that is not there: what waits there only grows
+        // stale, and whoever needs it sends it again.
+        socket.set_immediate(true)?;
+        if kind == zmq::DEALER {
+            // An empty message tells the other ROUTER our routing id before we first speak.
+            socket.set_probe_router(true)?;
+        }
+        resubscribe(&socket, &[], topics)?;
+        Ok(socket)
+    }
+}
+
+impl Outward {
+    /// The socket itself.
+    pub fn socket(&self) -> &zmq::Socket {
+        &self.watched.socket
+    }
+
+    /// Reads the monitor. Down counts from the first sign of it, however often it is tried.
+    fn observe(&mut self, now: Instant) -> Vec<LinkState> {
+        let states = self.watched.seen();
+        for state in &states {
+            match state {
+                LinkState::Up => self.down_since = None,
+                LinkState::Down | LinkState::Refused => {
+                    self.down_since.get_or_insert(now);
+                }
+            }
+        }
+        states
+    }
+}
+
+/// Changes a SUB's subscriptions from one set to another.
+pub fn resubscribe(socket: &zmq::Socket, old: &[Vec<u8>], new: &[Vec<u8>]) -> zmq::Result<()> {
+    for topic in new.iter().filter(|topic| !old.contains(topic)) {
+        socket.set_subscribe(topic)?;
+    }
+    for topic in old.iter().filter(|topic| !new.contains(topic)) {
+        socket.set_unsubscribe(topic)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! Outward: what the transport dials, signs, sends and sends again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chorus_protocol::gossip::{Input, Output};
+use chorus_protocol::ids::{NodeId, Stamp};
+use chorus_protocol::trust::item::{Address, Announcement, Claim, Item};
+use chorus_protocol::trust::roster::Roster;
+use chorus_protocol::units::Micros;
+use chorus_protocol::wire::message::{Command as Order, Items, Message};
+use chorus_protocol::wire::{self, Audience};
+use ractor::ActorProcessingErr;
+
+use crate::gossip::since;
+use crate::messages::{ToDirectory, ToGossip};
+use crate::transport::actor::State;
+use crate::transport::sockets::Command;
+
+/// How long after a revocation the connections of the revoked end: time for one
+/// frame to reach it.
+const SHUT_AFTER: Micros = Micros::from_millis(300);
+
+impl State {
+    pub(super) fn perform(&mut self, output: Output) -> Result<(), ActorProcessingErr> {
+        match output {
+            Output::Publish(topic, message) => {
+                if let Some(frame) = self.seal(None, &message) {
+                    self.order(Command::Publish {
+                        topic: topic.to_bytes(),
+                        frame,
+                    });
+                }
+            }
+            Output::Send(to, message) => self.send(to, message),
+            Output::Deliver(to, order) => self.deliver(to, order),
+            Output::Dial(node) => {
+                if self.address(&node).is_none() {
+                    let input = Input::Unreachable(node);
+                    return self.a.ring.gossip(ToGossip::Input(input, None));
+                }
+                let next = self.dialled.entry(node).or_default();
+                *next = next.wrapping_add(1);
+                self.dial(node);
+            }
+            // The outbox stays: its session goes on with the next link. A new one
+            // would count from 1 again and be taken for repetitions.
+            Output::Hangup(node) => {
+                if let Some(key) = self.curve(&node) {
+                    self.order(Command::Hangup { key });
+                }
+            }
+            Output::Siblings(siblings) => self.listen_to(siblings),
+            Output::Subscribe { tree, siblings } => self.order(Command::Subscribe {
+                sub: tree,
+                sib: siblings,
+            }),
+            Output::Compare(..) | Output::Event(_) => {} // the gossip actor's
+        }
+        Ok(())
+    }
+
+    pub(super) fn dial(&mut self, node: NodeId) {
+        let (Some(key), Some(address)) = (self.curve(&node), self.address(&node)) else {
+            return;
+        };
+        self.order(Command::Dial {
+            key,
+            router: endpoint(&address.host, address.router),
+            publisher: Some(endpoint(&address.host, address.publisher)),
+            subscriber: Some(endpoint(&address.host, address.subscriber)),
+        });
+    }
+
+    pub(super) fn listen_to(&mut self, siblings: BTreeSet<NodeId>) {
+        let gone = self.siblings.difference(&siblings);
+        let gone: Vec<_> = gone.filter_map(|node| self.curve(node)).collect();
+        for key in gone {
+            self.order(Command::HangupSibling { key });
+        }
+        self.wanted = siblings.clone();
+        let mut reached = BTreeSet::new();
+        for node in siblings {
+            let (Some(key), Some(address)) = (self.curve(&node), self.address(&node)) else {
+                continue; // dialled when it announces itself
+            };
+            if !self.siblings.contains(&node) {
+                self.order(Command::DialSibling {
+                    key,
+                    publisher: endpoint(&address.host, address.publisher),
+                });
+            }
+            reached.insert(node);
+        }
+        self.siblings = reached;
+    }
+
+    pub(super) fn deliver(&mut self, to: NodeId, order: Order) {
+        let outbox = self.outboxes.entry(to).or_default();
+        if let Some(run) = self.runs.get(&to) {
+            outbox.receiver(*run);
+        }
+        if outbox.push(order).is_err() {
+            self.count("outbox_full");
+        }
+        self.poll();
+    }
+
+    /// Sends what is due, first or again.
+    pub(super) fn poll(&mut self) {
+        let now = since(self.a.epoch);
+        let mut due = Vec::new();
+        for (node, outbox) in &mut self.outboxes {
+            if let Some((run, batch)) = outbox.poll(now) {
+                due.push((*node, run, batch));
+            }
+        }
+        for (node, run, batch) in due {
+            for deliver in batch {
+                let to = Audience {
+                    node,
+                    incarnation: Some(run),
+                };
+                self.send_to(to, &Message::Deliver(deliver));
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, node: NodeId, message: Message) {
+        let to = Audience {
+            node,
+            incarnation: None,
+        };
+        self.send_to(to, &message);
+    }
+
+    pub(super) fn send_to(&mut self, to: Audience, message: &Message) {
+        let Some(key) = self.curve(&to.node) else {
+            return;
+        };
+        if let Some(frame) = self.seal(Some(to), message) {
+            self.order(Command::SendTo { to: key, frame });
+        }
+    }
+
+    /// Stamps and signs. Without reserved time nothing is said: gossip comes
+    /// again by itself, commands are retried.
+    pub(super) fn seal(&mut self, to: Option<Audience>, message: &Message) -> Option<Arc<[u8]>> {
+        let Ok(lamport) = self.a.clock.tick() else {
+            self.count("unreserved");
+            return None;
+        };
+        let stamp = Stamp {
+            incarnation: self.a.incarnation,
+            lamport,
+        };
+        let frame = wire::seal(&self.a.identity, &self.a.mesh, stamp, to, message);
+        Some(frame.into())
+    }
+
+    pub(super) fn order(&mut self, command: Command) {
+        if self.a.sockets.send(command).is_err() {
+            self.count("socket_orders_dropped");
+        }
+    }
+
+    /// Says where we listen.
+    pub(super) fn announce(&mut self) -> Result<(), ActorProcessingErr> {
+        let Ok(lamport) = self.a.clock.tick() else {
+            return Err("no Lamport time is reserved at the start".into());
+        };
+        let announcement = Announcement {
+            node: self.a.identity.id(),
+            stamp: Stamp {
+                incarnation: self.a.incarnation,
+                lamport,
+            },
+            addresses: self.a.addresses.clone(),
+        };
+        let claim = Claim::Announcement(Arc::new(announcement));
+        let item = Item::seal(&self.a.identity, &self.a.mesh, &claim);
+        self.a.ring.directory(ToDirectory::Own(vec![item]))
+    }
+
+    pub(super) fn curve(&self, node: &NodeId) -> Option<[u8; 32]> {
+        let member = self.a.roster.get(node)?;
+        Some(member.entry.curve.0)
+    }
+
+    /// The address to dial next: a node with several is tried at each in turn.
+    pub(super) fn address(&self, node: &NodeId) -> Option<Address> {
+        let addresses = &self.a.roster.address(node)?.addresses;
+        let turn = self.dialled.get(node).copied().unwrap_or(1).wrapping_sub(1);
+        addresses.get(turn % addresses.len().max(1)).cloned()
+    }
+
+    pub(super) fn roster(&mut self, roster: Arc<Roster>, introduction: Items) {
+        let (was, allowed) = (
+            self.a.roster.allowed_curve_keys(),
+            roster.allowed_curve_keys(),
+        );
+        if was != allowed {
+            // Frames of the revoked are refused from now on; their connections end
+            // a moment later, so that they hear of it and can tell their children.
+            if !was.is_subset(&allowed) {
+                self.shut_at = Some(since(self.a.epoch) + SHUT_AFTER);
+            }
+            self.order(Command::Allow(Arc::new(&was | &allowed)));
+        }
+        self.a.roster = roster;
+        self.a.introduction = introduction;
+        self.listen_to(self.wanted.clone());
+        self.outboxes
+            .retain(|node, _| self.a.roster.get(node).is_some());
+        self.inboxes
+            .retain(|node, _| self.a.roster.get(node).is_some());
+    }
+
+    /// Ends the connections of those who were revoked a moment ago.
+    pub(super) fn shut_out(&mut self) {
+        if self.shut_at.is_some_and(|at| since(self.a.epoch) >= at) {
+            self.shut_at = None;
+            let allowed = self.a.roster.allowed_curve_keys();
+            self.order(Command::Allow(Arc::new(allowed)));
+        }
+    }
+}
+
+pub(super) fn endpoint(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        return format!("tcp://[{host}]:{port}");
+    }
+    format!("tcp://{host}:{port}")
+}

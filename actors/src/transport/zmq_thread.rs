@@ -1,0 +1,395 @@
+//! The one OS thread that owns every ZeroMQ socket of a node, the ZAP handler among them.
+//!
+//! A round: wait for sockets or the wake byte, judge handshakes, read what came (a bounded
+//! number of messages for each socket), perform commands, and twice a second look after
+//! connections, questions at doors, and the wrong-key probe. No send ever blocks.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::time::{Duration, Instant};
+
+use super::counters::{Counters, count};
+use super::door::Questions;
+use super::endpoint;
+use super::inward::{Inward, MESH_SOCKETS, Which};
+use super::messages::Lanes;
+use super::outward::Outwards;
+use super::selftest::{self, Probe};
+use super::sockets::{Bound, Command, Error, Event, Key, SocketsConfig, Waker};
+use super::zap::{Bucket, Zap};
+
+/// Commands performed before the sockets have their turn.
+const COMMANDS_BURST: usize = 512;
+const TICK: Duration = Duration::from_millis(500);
+/// How soon to look again while an address is not free or no link permit is left.
+const RETRY: Duration = Duration::from_millis(5);
+/// Handshakes after which the door is built anew: strangers may hold connections open, and
+/// nothing else ends them.
+const DOOR_HANDSHAKES_MAX: u32 = 1024;
+
+/// Where commands come in.
+pub struct Inbox {
+    pub queue: Receiver<Command>,
+    pub woken: zmq::Socket,
+    pub waker: Arc<Waker>,
+}
+
+/// Body of the thread: reports once through `started` whether it listens, then serves until
+/// it is told to stop.
+pub fn run(
+    config: SocketsConfig,
+    context: zmq::Context,
+    inbox: Inbox,
+    lanes: Lanes,
+    counters: Arc<Counters>,
+    started: &SyncSender<Result<Bound, Error>>,
+) {
+    match Thread::start(config, context, inbox, lanes, counters) {
+        Ok(mut thread) => {
+            let bound = thread.inward.bound();
+            if started.send(Ok(bound)).is_ok() {
+                while thread.round() == Next::Again {}
+            }
+        }
+        Err(error) => {
+            // Nobody waits only if the starter has died, and then nothing is to be said.
+            let _ = started.send(Err(error));
+        }
+    }
+}
+
+/// Whether another round follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    Again,
+    Stop,
+}
+
+/// A socket that can be read, as the poll found it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source {
+    Wake,
+    Zap,
+    Subscriber,
+    Router,
+    Door,
+    Dealer(Key),
+    Hears(Key),
+    Sibling(Key),
+    Question(u64),
+}
+
+/// The thread's state: every socket, and the ends of every queue.
+pub(super) struct Thread {
+    pub(super) config: SocketsConfig,
+    context: zmq::Context,
+    pub(super) inbox: Inbox,
+    pub(super) lanes: Lanes,
+    pub(super) counters: Arc<Counters>,
+    pub(super) zap: Zap,
+    pub(super) inward: Inward,
+    pub(super) outward: Outwards,
+    pub(super) questions: Questions,
+    pub(super) door_messages: Bucket,
+    probe: Option<Probe>,
+    next_probe: Instant,
+    next_tick: Instant,
+    /// Some listening socket waits for its address.
+    closed: bool,
+    /// Commands were left when their turn was over.
+    backlog: bool,
+    pub(super) next: Next,
+}
+
+impl Thread {
+    /// Brings everything up, in the order that keeps a half-started node closed.
+    pub(super) fn start(
+        config: SocketsConfig,
+        context: zmq::Context,
+        inbox: Inbox,
+        lanes: Lanes,
+        counters: Arc<Counters>,
+    ) -> Result<Self, Error> {
+        let mut zap = Zap::start(&context, config.door_rate)
+            .map_err(|source| Error::zmq("the ZAP handler", source))?;
+        selftest::run(&context, &mut zap)?;
+        zap.go_live(config.allow.clone(), counters.clone());
+        let inward = Inward::start(context.clone(), &config, counters.clone())?;
+        let now = Instant::now();
+        Ok(Self {
+            outward: Outwards::new(context.clone(), config.keys.clone(), counters.clone()),
+            questions: Questions::new(context.clone(), config.keys.clone()),
+            door_messages: Bucket::new(config.door_rate),
+            probe: None,
+            next_probe: now + config.probe_interval,
+            next_tick: now + TICK,
+            closed: false,
+            backlog: false,
+            next: Next::Again,
+            config,
+            context,
+            inbox,
+            lanes,
+            counters,
+            zap,
+            inward,
+        })
+    }
+
+    /// One round; waits up to a tick for something to do.
+    pub(super) fn round(&mut self) -> Next {
+        let readable = self.wait();
+        let now = Instant::now();
+        for source in readable {
+            self.read(source, now);
+        }
+        if self.backlog {
+            self.perform_commands(now);
+        }
+        if self.closed {
+            self.closed = !self.inward.reopen();
+        }
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            self.tick(now);
+        }
+        self.next
+    }
+
+    /// Polls every socket that may be read now. The link sockets are left out while no link
+    /// permit is free: that is the back-pressure.
+    fn wait(&mut self) -> Vec<Source> {
+        let link_open = self.lanes.link.permits.available_permits() > 0;
+        if !link_open {
+            count(&self.counters.link_paused);
+        }
+        let mut sources = vec![
+            (Source::Wake, &self.inbox.woken),
+            (Source::Zap, self.zap.socket()),
+        ];
+        let listening = [
+            (Source::Subscriber, Which::Subscriber),
+            (Source::Router, Which::Router),
+            (Source::Door, Which::Door),
+        ];
+        for (source, which) in listening {
+            let paused = which == Which::Router && !link_open;
+            sources.extend(
+                self.inward
+                    .socket(which)
+                    .filter(|_| !paused)
+                    .map(|socket| (source, socket)),
+            );
+        }
+        for (key, link) in &self.outward.links {
+            if link_open {
+                sources.push((Source::Dealer(*key), link.dealer.socket()));
+            }
+            sources.extend(
+                link.hears
+                    .as_ref()
+                    .map(|one| (Source::Hears(*key), one.socket())),
+            );
+        }
+        let siblings = self.outward.siblings.iter();
+        sources.extend(siblings.map(|(key, one)| (Source::Sibling(*key), &one.socket)));
+        sources.extend(
+            self.questions
+                .sockets()
+                .map(|(ticket, socket)| (Source::Question(ticket), socket)),
+        );
+
+        let mut timeout = self.next_tick.saturating_duration_since(Instant::now());
+        if self.closed || !link_open {
+            timeout = timeout.min(RETRY);
+        }
+        if self.backlog {
+            timeout = Duration::ZERO;
+        }
+        let mut items: Vec<_> = sources
+            .iter()
+            .map(|(_, socket)| socket.as_poll_item(zmq::POLLIN))
+            .collect();
+        // Rounded up, so that the last fraction of a millisecond is not spun away.
+        let timeout_ms = timeout.as_micros().div_ceil(1000) as i64;
+        if zmq::poll(&mut items, timeout_ms).is_err() {
+            return Vec::new(); // a signal came in between
+        }
+        let readable = sources
+            .iter()
+            .zip(&items)
+            .filter(|(_, item)| item.is_readable());
+        readable.map(|((source, _), _)| *source).collect()
+    }
+
+    pub(super) fn perform_commands(&mut self, now: Instant) {
+        self.backlog = false;
+        for _ in 0..COMMANDS_BURST {
+            match self.inbox.queue.try_recv() {
+                Ok(command) => self.perform(command, now),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.next = Next::Stop;
+                    return;
+                }
+            }
+        }
+        self.backlog = true;
+    }
+
+    fn perform(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Publish { topic, frame } => self.publish(&topic, &frame),
+            Command::SendTo { to, frame } => self.send_to(&to, &frame),
+            Command::Dial {
+                key,
+                router,
+                publisher,
+                subscriber,
+            } => {
+                let (publisher, subscriber) = (publisher.as_deref(), subscriber.as_deref());
+                self.outward.dial(key, &router, publisher, subscriber, now);
+            }
+            Command::Hangup { key } => drop(self.outward.links.remove(&key)),
+            Command::DialSibling { key, publisher } => {
+                self.outward.dial_sibling(key, &publisher, now)
+            }
+            Command::HangupSibling { key } => drop(self.outward.siblings.remove(&key)),
+            Command::Subscribe { sub, sib } => self.subscribe(sub, sib),
+            Command::Allow(allow) => self.allow(allow),
+            Command::AskDoor {
+                ticket,
+                key,
+                endpoint,
+                frame,
+                within,
+            } => {
+                let asked = self
+                    .questions
+                    .ask(ticket, &key, &endpoint, &frame, now + within);
+                match asked {
+                    Ok(()) => count(&self.counters.sent),
+                    Err(error) => self.report(Event::DoorAnswer {
+                        ticket,
+                        result: Err(error),
+                    }),
+                }
+            }
+            Command::AnswerDoor { to, frame } => {
+                let sent = send_routed(self.inward.socket(Which::Door), &to.0, &frame);
+                self.count_send(sent);
+            }
+            Command::Shutdown => self.next = Next::Stop,
+        }
+    }
+
+    fn publish(&mut self, topic: &[u8], frame: &[u8]) {
+        count(&self.counters.published);
+        let heard = self
+            .outward
+            .links
+            .values()
+            .filter_map(|link| link.heard.as_ref());
+        let sockets = self
+            .inward
+            .socket(Which::Publisher)
+            .into_iter()
+            .chain(heard.map(|one| one.socket()));
+        for socket in sockets {
+            // A PUB never refuses: it drops for a subscriber that is behind by its queue.
+            let _ = socket.send_multipart([topic, frame], zmq::DONTWAIT);
+        }
+    }
+
+    fn send_to(&mut self, to: &Key, frame: &[u8]) {
+        let sent = if let Some(link) = self.outward.links.get(to) {
+            link.dealer.socket().send(frame, zmq::DONTWAIT)
+        } else if let Some(id) = self.inward.routes.find(to) {
+            send_routed(self.inward.socket(Which::Router), id, frame)
+        } else {
+            Err(zmq::Error::EHOSTUNREACH)
+        };
+        if sent == Err(zmq::Error::EHOSTUNREACH) {
+            self.inward.routes.forget(to);
+        }
+        self.count_send(sent);
+    }
+
+    fn count_send(&self, sent: zmq::Result<()>) {
+        count(match sent {
+            Ok(()) => &self.counters.sent,
+            // A dialled link that is down says the same as one whose queue is full.
+            Err(zmq::Error::EAGAIN) => &self.counters.link_full,
+            Err(_) => &self.counters.unroutable,
+        });
+    }
+
+    fn subscribe(&mut self, sub: Vec<Vec<u8>>, sib: Vec<Vec<u8>>) {
+        let inward = self.inward.subscribe(sub.clone());
+        if let Err(error) = inward.and_then(|()| self.outward.subscribe(sub, sib)) {
+            tracing::warn!(%error, "subscriptions were not all taken over");
+        }
+    }
+
+    fn allow(&mut self, allow: Arc<BTreeSet<Key>>) {
+        let (removed, connected) = self.zap.replace_allow(allow);
+        for key in &removed {
+            self.outward.forget(key);
+            self.inward.routes.forget(key);
+        }
+        if connected {
+            tracing::info!(removed = removed.len(), "listening sockets are rebuilt");
+            self.inward.rebuild(&MESH_SOCKETS);
+            self.zap.forget_admitted();
+            self.closed = true;
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        for (key, state) in self.outward.tend(now, self.config.redial_after) {
+            self.report(Event::Link { key, state });
+        }
+        for (ticket, error) in self.questions.expired(now) {
+            self.report(Event::DoorAnswer {
+                ticket,
+                result: Err(error),
+            });
+        }
+        if self.zap.door_admitted > DOOR_HANDSHAKES_MAX {
+            self.zap.door_admitted = 0;
+            self.inward.rebuild(&[Which::Door]);
+            self.closed = true;
+        }
+        // Also finds out that every handle is gone, which wakes nobody.
+        self.perform_commands(now);
+        self.tend_probe(now);
+    }
+
+    fn tend_probe(&mut self, now: Instant) {
+        if self.probe.as_ref().is_some_and(|probe| probe.is_over(now)) {
+            self.probe = None;
+        }
+        if now < self.next_probe {
+            return;
+        }
+        self.next_probe = now + self.config.probe_interval;
+        let endpoint = endpoint::own(&self.inward.bound().router);
+        let server = self.config.keys.public;
+        match Probe::knock(&self.context, &mut self.zap, &server, &endpoint, now) {
+            Ok(probe) => self.probe = Some(probe),
+            Err(error) => tracing::warn!(%error, "the wrong-key probe could not knock"),
+        }
+    }
+
+    pub(super) fn report(&self, event: Event) {
+        if self.lanes.events.try_send(event).is_err() {
+            count(&self.counters.events_dropped);
+        }
+    }
+}
+
+fn send_routed(socket: Option<&zmq::Socket>, id: &[u8], frame: &[u8]) -> zmq::Result<()> {
+    let socket = socket.ok_or(zmq::Error::EHOSTUNREACH)?;
+    socket.send_multipart([id, frame], zmq::DONTWAIT)
+}

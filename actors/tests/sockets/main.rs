@@ -1,0 +1,5 @@
+//! Socket threads of several nodes on the loopback interface, talking for real.
+
+mod admission;
+mod flow;
+mod nodes;
