@@ -1,0 +1,243 @@
+//! The command line: verbs, flags, and the context that every verb gets.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::Failure;
+
+/// A peer node for meshes of AI agents.
+#[derive(Debug, Parser)]
+#[command(name = "chorus", version, propagate_version = true)]
+#[command(
+    after_help = "Example:\n  chorus --dir ~/mesh/a init --mesh home --name a\n  \
+    chorus --dir ~/mesh/a run"
+)]
+pub struct Cli {
+    /// The node's home [default: $CHORUS_DIR, then chorus/ in the XDG state folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Print JSON on stdout, also on failure
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Set one configuration value for this run, above file and environment
+    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What can be asked.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a new mesh and its first node
+    #[command(
+        after_help = "Example:\n  chorus --dir ~/mesh/a init --mesh home --name a \
+        --listen 0.0.0.0:7400 --advertise a.lan"
+    )]
+    Init(InitArgs),
+    /// Print a token by which others may join
+    #[command(
+        after_help = "Example:\n  chorus --dir ~/mesh/a invite --name b --role agent \
+        --sector s1 --cluster c1 --ttl 24h"
+    )]
+    Invite(InviteArgs),
+    /// Join a mesh with a token
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/b join chorus1.Qm9i… \
+        --listen 0.0.0.0:7400 --advertise b.lan")]
+    Join(JoinArgs),
+    /// Run the node of this home until it is told to stop
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/a run")]
+    Run {},
+    /// Show how the running node is
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/a status --json")]
+    Status,
+    /// Show the nodes that the running node knows
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/a peers")]
+    Peers,
+    /// Shut a node out of the mesh for good
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/a revoke b --reason stolen")]
+    Revoke {
+        /// Its name, or the first hex digits of its key
+        node: String,
+        /// Why, for the record
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Show or check the effective configuration
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/a config show")]
+    Config {
+        #[command(subcommand)]
+        what: ConfigVerb,
+    },
+    /// Look for what is wrong with this machine or this home
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/a doctor")]
+    Doctor,
+    /// Start a real mesh on this machine, break it, and show that it mends
+    ///
+    /// The nodes' homes are made in --dir, by default in a new folder for temporary files.
+    #[command(after_help = "Example:\n  chorus demo --nodes 12 --keep")]
+    Demo {
+        /// Leave it running until interrupted
+        #[arg(long)]
+        keep: bool,
+        /// How many nodes, all counted
+        #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(2..=60))]
+        nodes: u32,
+    },
+}
+
+/// What can be asked of the configuration.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum ConfigVerb {
+    /// Print every effective value and where it comes from
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/a config show --json")]
+    Show,
+    /// Say whether the configuration is valid
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/a config check")]
+    Check,
+}
+
+/// Flags of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The mesh's name
+    #[arg(long)]
+    pub mesh: String,
+    /// This node's name
+    #[arg(long)]
+    pub name: String,
+    /// The sector it stands in
+    #[arg(long, default_value = "ops")]
+    pub sector: String,
+    /// The cluster it stands in
+    #[arg(long, default_value = "ops")]
+    pub cluster: String,
+    /// agent, lead, coordinator or orchestrator
+    #[arg(long, default_value = "orchestrator")]
+    pub role: String,
+    #[command(flatten)]
+    pub net: NetArgs,
+}
+
+/// Flags that `init` and `join` write into the new configuration.
+#[derive(Debug, Args)]
+pub struct NetArgs {
+    /// Address and first port to listen on; port 0 chooses
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+    /// Name or address by which others reach this node; may be repeated
+    #[arg(long, value_name = "HOST")]
+    pub advertise: Vec<String>,
+}
+
+/// Flags of `invite`.
+#[derive(Debug, Args)]
+pub struct InviteArgs {
+    /// The joiner's name; with several uses it becomes NAME-1, NAME-2, …
+    #[arg(long)]
+    pub name: Option<String>,
+    /// agent, lead, coordinator or orchestrator
+    #[arg(long, default_value = "agent")]
+    pub role: String,
+    /// The sector it will stand in
+    #[arg(long)]
+    pub sector: String,
+    /// The cluster it will stand in
+    #[arg(long)]
+    pub cluster: String,
+    /// What it may do; may be repeated
+    #[arg(long, value_name = "V")]
+    pub cap: Vec<String>,
+    /// How many nodes may join with it
+    #[arg(long, default_value_t = 1)]
+    pub uses: u32,
+    /// How long it is valid: a number and s, m, h or d
+    #[arg(long, default_value = "24h")]
+    pub ttl: String,
+}
+
+/// Flags of `join`.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// What `chorus invite` printed
+    pub token: String,
+    /// This node's name, where the token leaves it open
+    #[arg(long)]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub net: NetArgs,
+}
+
+/// What every verb is told.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The node's home, an absolute path.
+    pub dir: PathBuf,
+    /// Whether `--dir` named it: `demo` uses no home that was not given by hand.
+    pub dir_given: bool,
+    /// Whether to print JSON.
+    pub json: bool,
+    /// `--set` pairs: key (`section.key`) and the value's text, in order.
+    pub overrides: Vec<(String, String)>,
+}
+
+impl Context {
+    /// From the flags and the environment.
+    pub fn of(cli: &Cli) -> Result<Self, Failure> {
+        let dir_given = cli.dir.is_some();
+        let named = cli.dir.clone().or_else(|| variable("CHORUS_DIR"));
+        let dir = named.or_else(default_dir).ok_or_else(|| {
+            Failure::usage("no_home", "there is no folder for a home: $HOME is not set")
+                .hint("name one with --dir DIR")
+        })?;
+        let dir = std::path::absolute(&dir)
+            .map_err(|why| Failure::usage("bad_dir", format!("--dir {}: {why}", dir.display())))?;
+        let pair = |text: &String| match text.split_once('=') {
+            Some((key, value)) => Ok((key.trim().to_string(), value.trim().to_string())),
+            None => Err(Failure::usage(
+                "bad_set",
+                format!("--set {text}: allowed is SECTION.KEY=VALUE"),
+            )),
+        };
+        let overrides = cli.set.iter().map(pair).collect::<Result<_, _>>()?;
+        Ok(Self {
+            dir,
+            dir_given,
+            json: cli.json,
+            overrides,
+        })
+    }
+
+    /// Prints the answer: `json` with `--json`, otherwise `words` and a line end.
+    pub fn answer(&self, json: &serde_json::Value, words: &str) {
+        if self.json {
+            print_json(json);
+        } else {
+            print_line(words);
+        }
+    }
+}
+
+/// One JSON object on stdout, on a line of its own.
+pub fn print_json(value: &serde_json::Value) {
+    print_line(&value.to_string());
+}
+
+/// A line of data on stdout. Whoever closed the pipe wanted no more of it.
+pub fn print_line(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}
+
+fn default_dir() -> Option<PathBuf> {
+    let state = variable("XDG_STATE_HOME").filter(|path| path.is_absolute());
+    let state = state.or_else(|| Some(variable("HOME")?.join(".local/state")));
+    Some(state?.join("chorus"))
+}

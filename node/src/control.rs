@@ -1,0 +1,259 @@
+//! The control socket: how a verb speaks to the node that runs in its home.
+//!
+//! A Unix socket that only its owner can open. The client writes one JSON line, such as
+//! `{"do":"status"}`; the node answers with JSON lines, the last of which is `{"end":true}`
+//! or `{"error":{…}}`, and closes. A client that sees neither knows that the answer is cut.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chorus_storage::Home;
+use chorus_storage::home::make_dir;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::error::{Failure, exit};
+use crate::live::Live;
+use crate::{home, report, verbs};
+
+/// The longest line in bytes, either way.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+/// Lines of one answer: 64 peers a line, so more than a mesh has members.
+const LINES_MAX: usize = 1024;
+/// Connections served at a time; more wait in the system's queue.
+const CONNECTIONS_MAX: usize = 16;
+/// How long one connection may take.
+const SERVE_MAX: Duration = Duration::from_secs(5);
+/// How long a client waits: a turn behind full connections, and its own.
+const ASK_MAX: Duration = Duration::from_secs(10);
+
+/// What a node can be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// `chorus.status/1`.
+    Status {},
+    /// The rows of `chorus.peers/1`, several on each line.
+    Peers {},
+    /// What the node has checked of itself.
+    Health {},
+    /// Shut a node out with the root's key, which lies in this home.
+    Revoke {
+        /// Its name, or the first hex digits of its key.
+        node: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Where the socket of a home is. Node and client must agree, so both ask here.
+pub fn path(home: &Home) -> PathBuf {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    let uid = rustix::process::getuid().as_raw();
+    home.control_socket(runtime.as_deref().map(Path::new), uid)
+}
+
+/// Listens in `home`, which this process has locked: a socket that is there was left
+/// behind by a process that died.
+pub fn listen(home: &Home) -> Result<UnixListener, Failure> {
+    let path = path(home);
+    let failed = |why: io::Error| {
+        Failure::failed("control_socket", format!("{}: {why}", path.display()))
+            .hint("make the folder writable, or choose another --dir")
+    };
+    if let Some(dir) = path.parent() {
+        // Only the owner may look into it, so nobody gets in before the mode is set below.
+        make_dir(dir).map_err(home::broken)?;
+    }
+    match fs::remove_file(&path) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(failed(why)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(failed)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Serves until it is dropped.
+pub async fn serve(listener: UnixListener, live: Live, home: Home) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok((stream, _)) => {
+                    let served = serve_one(stream, live.clone(), home.clone());
+                    connections.spawn(timeout(SERVE_MAX, served));
+                }
+                Err(why) => {
+                    // Out of descriptors, as a rule: let some close.
+                    tracing::warn!(%why, "the control socket cannot accept");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve_one(stream: UnixStream, live: Live, home: Home) {
+    let (read, mut write) = stream.into_split();
+    let mut line = Vec::new();
+    let mut read = BufReader::new(read.take(LINE_BYTES_MAX));
+    // A client that went away in the middle is owed nothing.
+    if read.read_until(b'\n', &mut line).await.is_err() || line.is_empty() {
+        return;
+    }
+    let answer = match serde_json::from_slice::<Request>(&line) {
+        Ok(request) => handle(request, &live, &home).await,
+        Err(why) => Err(Failure::usage(
+            "bad_request",
+            format!("not a request: {why}"),
+        )),
+    };
+    let lines = match answer {
+        Ok(mut lines) => {
+            lines.push(json!({"end": true}));
+            lines
+        }
+        Err(failure) => vec![json!({"error": {
+            "code": failure.code,
+            "message": failure.message,
+            "hint": failure.hint,
+            "exit": failure.exit,
+        }})],
+    };
+    for line in lines {
+        if write
+            .write_all(format!("{line}\n").as_bytes())
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
+    let _ = write.shutdown().await;
+}
+
+async fn handle(request: Request, live: &Live, home: &Home) -> Result<Vec<Value>, Failure> {
+    let snapshot = live.snapshot().await.ok_or_else(stopping)?;
+    match request {
+        Request::Status {} => Ok(vec![report::status(&snapshot)]),
+        Request::Peers {} => Ok(report::peers(&snapshot)),
+        Request::Health {} => Ok(vec![report::health(&snapshot)]),
+        Request::Revoke { node, reason } => {
+            let done = verbs::revoke::in_running(live, home, &snapshot, &node, &reason).await?;
+            Ok(vec![done])
+        }
+    }
+}
+
+/// The failure of a question to a node that is going down.
+pub fn stopping() -> Failure {
+    Failure::unreachable("stopping", "the node is stopping")
+}
+
+/// Asks the node that runs in `home`; the lines of its answer without the last.
+pub async fn ask(home: &Home, request: &Request) -> Result<Vec<Value>, Failure> {
+    match timeout(ASK_MAX, exchange(home, request)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Failure::new(
+            exit::TIMEOUT,
+            "no_answer",
+            format!(
+                "the node in {} does not answer within 10 s",
+                home.dir().display()
+            ),
+        )
+        .hint("the machine may be overloaded; look into the node's log")),
+    }
+}
+
+async fn exchange(home: &Home, request: &Request) -> Result<Vec<Value>, Failure> {
+    let cut =
+        |why: io::Error| Failure::unreachable("answer_cut", format!("the node hung up: {why}"));
+    let mut stream = UnixStream::connect(path(home))
+        .await
+        .map_err(|why| not_running(home, &why))?;
+    let mut line = serde_json::to_vec(request)
+        .map_err(|why| Failure::usage("bad_request", why.to_string()))?;
+    line.push(b'\n');
+    stream.write_all(&line).await.map_err(cut)?;
+    let mut read = BufReader::new(stream);
+    let mut answer = Vec::new();
+    while answer.len() < LINES_MAX {
+        let mut line = Vec::new();
+        let mut limited = (&mut read).take(LINE_BYTES_MAX);
+        limited.read_until(b'\n', &mut line).await.map_err(cut)?;
+        let Ok(value) = serde_json::from_slice::<Value>(&line) else {
+            break;
+        };
+        if value["end"] == true {
+            return Ok(answer);
+        }
+        if let Some(error) = value.get("error") {
+            return Err(refusal(error));
+        }
+        answer.push(value);
+    }
+    Err(Failure::unreachable(
+        "answer_cut",
+        "the node's answer was cut off",
+    ))
+}
+
+fn refusal(error: &Value) -> Failure {
+    let text = |key: &str| error[key].as_str().unwrap_or_default();
+    let code = error["exit"]
+        .as_u64()
+        .and_then(|code| u8::try_from(code).ok());
+    Failure::new(code.unwrap_or(exit::FAILED), text("code"), text("message")).hint(text("hint"))
+}
+
+fn not_running(home: &Home, why: &io::Error) -> Failure {
+    let dir = home.dir().display();
+    match why.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            Failure::unreachable("not_running", format!("no node runs in {dir}"))
+                .hint(format!("start it with `chorus --dir {dir} run`"))
+        }
+        _ => Failure::unreachable("control_socket", format!("{}: {why}", path(home).display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_one_short_line_and_unknown_ones_are_refused() {
+        let line = serde_json::to_string(&Request::Status {}).expect("it encodes");
+        assert_eq!(line, r#"{"do":"status"}"#);
+        let back = |text: &str| serde_json::from_str::<Request>(text);
+        assert_eq!(back(&line).ok(), Some(Request::Status {}));
+        assert!(back(r#"{"do":"explode"}"#).is_err());
+        assert!(back(r#"{"do":"revoke","node":"a"}"#).is_err());
+    }
+
+    #[test]
+    fn a_failure_crosses_the_socket_whole() {
+        let error = json!({"code": "c", "message": "m", "hint": "h", "exit": 4});
+        assert_eq!(refusal(&error), Failure::refused("c", "m").hint("h"));
+    }
+
+    #[tokio::test]
+    async fn nobody_home_is_said_with_what_to_do() {
+        let home = Home::at("/nonexistent/home");
+        let failure = ask(&home, &Request::Status {})
+            .await
+            .expect_err("nobody runs there");
+        assert_eq!((failure.exit, failure.code.as_str()), (3, "not_running"));
+        assert!(failure.hint.contains("run"));
+    }
+}

@@ -1,0 +1,370 @@
+//! What a node says of itself: its state as the JSON objects that scripts rely on, and as
+//! tables for people. The tables are made from the JSON, so both always say the same.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use chorus_actors::Snapshot;
+use chorus_protocol::gossip::PeerView;
+use chorus_protocol::ids::{NodeId, Role};
+use chorus_protocol::units::Micros;
+use chorus_protocol::wire::message::PeerState;
+use serde_json::{Value, json};
+
+/// Rows of peers on one line of the control socket; far below its limit.
+const ROWS_A_LINE: usize = 64;
+
+/// Refusals that mean somebody signed what he may not; the others are malformed.
+const FORGERIES: [&str; 6] = [
+    "wrong_mesh",
+    "unknown_signer",
+    "revoked_signer",
+    "forged",
+    "old_enrolment",
+    "wrong_audience",
+];
+
+/// `chorus.status/1`.
+pub fn status(snapshot: &Snapshot) -> Value {
+    let view = &snapshot.view;
+    let place = snapshot.me.place;
+    let [live, suspect, evicted] = view.peers;
+    let counter = |names: &[&str]| sum(&snapshot.counters, |name| names.contains(&name));
+    let refused = |forged: bool| {
+        sum(&snapshot.refusals, |name| {
+            FORGERIES.contains(&name) == forged
+        })
+    };
+    let (active, total) = agents(snapshot);
+    json!({
+        "schema": "chorus.status/1",
+        "node": snapshot.me.node.to_string(),
+        "name": snapshot.name.as_str(),
+        "role": snapshot.me.role.as_str(),
+        "sector": place.sector.as_str(),
+        "cluster": place.cluster.as_str(),
+        "incarnation": snapshot.incarnation.0,
+        "lamport": snapshot.lamport,
+        "mode": mode(live_members(snapshot), snapshot.roster.len()),
+        "phase": {
+            "theta": view.theta,
+            "omega": view.omega,
+            "order": view.order,
+            "order_cluster": view.order_cluster,
+            "order_sector": view.order_sector,
+            "live": view.members,
+        },
+        "peers": {"live": live, "suspect": suspect, "evicted": evicted},
+        "quorum": "none",
+        "frames": {
+            "received": counter(&["gossip_received", "link_received", "door_received"]),
+            "applied": view.counters.applied,
+            "stale": view.counters.stale,
+            "forged": refused(true),
+            "malformed": refused(false) + counter(&["malformed"]),
+            "dropped": counter(&["gossip_dropped", "door_dropped", "door_limited"]),
+        },
+        "memory": {
+            "records": counter(&["memory_records"]),
+            "bytes": counter(&["memory_bytes"]),
+        },
+        "agents": {"active": active, "total": total},
+        "members": snapshot.roster.len(),
+        "parent": view.parent.map(|node| name_of(snapshot, &node)),
+        "orphan": view.orphan,
+        "uptime_ms": snapshot.started.elapsed().as_millis() as u64,
+    })
+}
+
+/// The rows of `chorus.peers/1`, on lines that hold some each.
+pub fn peers(snapshot: &Snapshot) -> Vec<Value> {
+    let rows: Vec<Value> = snapshot
+        .peers
+        .iter()
+        .filter(|peer| peer.node != snapshot.me.node)
+        .filter_map(|peer| row(snapshot, peer))
+        .collect();
+    rows.chunks(ROWS_A_LINE)
+        .map(|rows| json!({"peers": rows}))
+        .collect()
+}
+
+/// `None` for a peer that belongs no more.
+fn row(snapshot: &Snapshot, peer: &PeerView) -> Option<Value> {
+    let entry = &snapshot.roster.get(&peer.node)?.entry;
+    Some(json!({
+        "node": peer.node.to_string(),
+        "name": entry.name.as_str(),
+        "role": entry.role.as_str(),
+        "sector": entry.place.sector.as_str(),
+        "cluster": entry.place.cluster.as_str(),
+        "state": state(peer.state),
+        "incarnation": peer.stamp.incarnation.0,
+        "lamport": peer.stamp.lamport,
+        "phase": peer.theta,
+        "age_ms": millis(peer.age),
+        "rtt_ms": peer.rtt.map(millis),
+        "teller": peer.teller.map(|node| name_of(snapshot, &node)),
+        "drift": {
+            "lamport_gap": peer.drift.lamport_gap,
+            "latency_ms": peer.drift.latency.map(millis),
+            "lags": peer.drift.lags,
+        },
+    }))
+}
+
+/// What the node has checked of itself, for `doctor`.
+pub fn health(snapshot: &Snapshot) -> Value {
+    let names = snapshot.roster.duplicate_names();
+    let table = |counters: &[(&'static str, u64)]| -> BTreeMap<&'static str, u64> {
+        counters.iter().copied().collect()
+    };
+    json!({
+        "role": snapshot.me.role.as_str(),
+        "parent": snapshot.view.parent.map(|node| name_of(snapshot, &node)),
+        "orphan": snapshot.view.orphan,
+        "members": snapshot.roster.len(),
+        "live": live_members(snapshot),
+        "order": snapshot.view.order,
+        "locked_groups": snapshot.view.locking.locked_groups,
+        "missing_revocations": snapshot.roster.missing_revocations(),
+        "duplicate_names": names.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+        "counters": table(&snapshot.counters),
+        "refusals": table(&snapshot.refusals),
+    })
+}
+
+/// The mode of a scope (seed J11): by the share of its members that live.
+pub fn mode(live: usize, members: usize) -> &'static str {
+    let at_least = |hundredths: usize| live * 100 >= members * hundredths;
+    match () {
+        () if at_least(95) => "FULL",
+        () if at_least(80) => "DEGRADED_LIGHT",
+        () if at_least(60) => "DEGRADED_MODERATE",
+        () if at_least(30) => "DEGRADED_SEVERE",
+        () => "EMERGENCY",
+    }
+}
+
+/// Members of the roster that live as far as this node knows, with itself.
+pub fn live_members(snapshot: &Snapshot) -> usize {
+    let live = |peer: &&PeerView| {
+        let known = snapshot.roster.get(&peer.node).is_some();
+        known && peer.state == PeerState::Live && peer.node != snapshot.me.node
+    };
+    1 + snapshot.peers.iter().filter(live).count()
+}
+
+/// Members whose role is agent: how many live, and how many there are.
+fn agents(snapshot: &Snapshot) -> (usize, usize) {
+    let is_agent = |node: &NodeId| {
+        let member = snapshot.roster.get(node);
+        member.is_some_and(|member| member.entry.role == Role::Agent)
+    };
+    let live = snapshot.peers.iter().filter(|peer| {
+        let other = peer.node != snapshot.me.node;
+        other && peer.state == PeerState::Live && is_agent(&peer.node)
+    });
+    let all = snapshot.roster.members();
+    let total = all.filter(|member| member.entry.role == Role::Agent);
+    let own = usize::from(snapshot.me.role == Role::Agent);
+    (live.count() + own, total.count())
+}
+
+fn name_of(snapshot: &Snapshot, node: &NodeId) -> String {
+    let member = snapshot.roster.get(node);
+    member.map_or_else(|| node.short(), |member| member.entry.name.to_string())
+}
+
+/// The name that commands, JSON and metrics use.
+pub fn state(state: PeerState) -> &'static str {
+    match state {
+        PeerState::Live => "live",
+        PeerState::Suspect => "suspect",
+        PeerState::Evicted => "evicted",
+    }
+}
+
+fn millis(span: Micros) -> f64 {
+    span.0 as f64 / 1e3
+}
+
+fn sum(counters: &[(&'static str, u64)], wanted: impl Fn(&str) -> bool) -> u64 {
+    let counters = counters.iter().filter(|(name, _)| wanted(name));
+    counters.map(|(_, count)| count).sum()
+}
+
+/// A node at a glance, for people.
+pub fn status_words(status: &Value) -> String {
+    let s = |key: &str| words(&status[key]);
+    let (phase, peers, frames) = (&status["phase"], &status["peers"], &status["frames"]);
+    let parent = match (&status["parent"], status["orphan"] == true) {
+        (Value::String(name), _) => format!("under {name}"),
+        (_, true) => "no parent can be reached".into(),
+        _ => "at the top".into(),
+    };
+    let mut out = String::new();
+    let mut line = |label: &str, text: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{label:<8} {text}");
+    };
+    line(
+        "node",
+        format!(
+            "{}, {} in {}/{}, {parent}",
+            s("name"),
+            s("role"),
+            s("sector"),
+            s("cluster")
+        ),
+    );
+    line("key", s("node"));
+    line("mode", format!("{}, quorum {}", s("mode"), s("quorum")));
+    line(
+        "phase",
+        format!(
+            "θ {} rad, ω {} rad/s",
+            number(&phase["theta"]),
+            number(&phase["omega"])
+        ),
+    );
+    line(
+        "order",
+        format!(
+            "r {} over {} live (sector {}, cluster {})",
+            number(&phase["order"]),
+            words(&phase["live"]),
+            number(&phase["order_sector"]),
+            number(&phase["order_cluster"])
+        ),
+    );
+    line("peers", pairs(peers, &["live", "suspect", "evicted"]));
+    line(
+        "frames",
+        pairs(
+            frames,
+            &[
+                "received",
+                "applied",
+                "stale",
+                "forged",
+                "malformed",
+                "dropped",
+            ],
+        ),
+    );
+    let agents = &status["agents"];
+    line(
+        "agents",
+        format!(
+            "{} of {} live",
+            words(&agents["active"]),
+            words(&agents["total"])
+        ),
+    );
+    line("clock", pairs(status, &["incarnation", "lamport"]));
+    out.truncate(out.trim_end().len());
+    out
+}
+
+/// The peers as a table, for people.
+pub fn peers_words(rows: &[Value]) -> String {
+    if rows.is_empty() {
+        return "no peer has been heard of yet".into();
+    }
+    let head = [
+        "NAME", "ROLE", "PLACE", "STATE", "PHASE", "AGE ms", "RTT ms", "KEY",
+    ];
+    let mut table = vec![head.map(String::from)];
+    for row in rows {
+        let key: String = words(&row["node"]).chars().take(8).collect();
+        table.push([
+            words(&row["name"]),
+            words(&row["role"]),
+            format!("{}/{}", words(&row["sector"]), words(&row["cluster"])),
+            words(&row["state"]),
+            number(&row["phase"]),
+            number(&row["age_ms"]),
+            number(&row["rtt_ms"]),
+            key,
+        ]);
+    }
+    columns(&table)
+}
+
+/// Rows under each other, each column as wide as its widest cell.
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |at: usize| {
+        let cells = rows.iter().map(|row| row[at].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let lines = rows.iter().map(|row| {
+        let cells = row.iter().zip(widths);
+        let line: String = cells
+            .map(|(cell, width)| format!("{cell:<width$}  "))
+            .collect();
+        line.trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn pairs(object: &Value, keys: &[&str]) -> String {
+    let pairs = keys
+        .iter()
+        .map(|key| format!("{key} {}", words(&object[*key])));
+    pairs.collect::<Vec<_>>().join(", ")
+}
+
+fn words(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".into(),
+        other => other.to_string(),
+    }
+}
+
+fn number(value: &Value) -> String {
+    value
+        .as_f64()
+        .map_or_else(|| "-".into(), |n| format!("{n:.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_begins_at_its_threshold() {
+        let modes = [100, 95, 94, 80, 79, 60, 59, 30, 29].map(|live| mode(live, 100));
+        assert_eq!(
+            modes,
+            [
+                "FULL",
+                "FULL",
+                "DEGRADED_LIGHT",
+                "DEGRADED_LIGHT",
+                "DEGRADED_MODERATE",
+                "DEGRADED_MODERATE",
+                "DEGRADED_SEVERE",
+                "DEGRADED_SEVERE",
+                "EMERGENCY",
+            ]
+        );
+        assert_eq!(mode(1, 1), "FULL");
+    }
+
+    #[test]
+    fn every_forgery_is_a_counter_that_a_refusal_has() {
+        use chorus_protocol::wire::envelope::Refusal::*;
+        let refusals = [WrongMesh, Unknown, Revoked, Forged, Floor, Audience];
+        assert_eq!(refusals.map(|refusal| refusal.counter()), FORGERIES);
+        assert!(refusals.iter().all(|refusal| refusal.is_forgery()));
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["a", "bb"], ["ccc", "d"]].map(|row| row.map(String::from));
+        assert_eq!(columns(&rows), "a    bb\nccc  d");
+    }
+}

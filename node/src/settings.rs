@@ -1,0 +1,354 @@
+//! Settings: the whole configuration, read in layers and checked before a port opens.
+//!
+//! Default < `DIR/chorus.toml` < `CHORUS__SECTION__KEY` < command line. A key
+//! that does not exist is refused in every layer; a bad value is named with its
+//! key, what is allowed, and the layer it is from. Secrets are never settings.
+
+mod keys;
+mod layers;
+
+use std::net::{IpAddr, SocketAddr};
+
+use chorus_actors::transport::sockets::Ports;
+use chorus_protocol::gossip;
+use chorus_protocol::ids::{Label, Role};
+use chorus_protocol::membership::detector;
+use chorus_protocol::phase::{gate, kuramoto};
+use chorus_protocol::trust::item::{ADDRESSES_MAX, Entry, HOST_BYTES_MAX};
+use chorus_protocol::units::Micros;
+use chorus_storage::Home;
+use toml::Value;
+
+use crate::cli::Context;
+use crate::error::Failure;
+pub use keys::KEYS;
+pub use layers::{Effective, Values};
+
+/// The door listens so many ports above the first.
+pub const DOOR_PORT_OFFSET: u16 = 4;
+
+/// A configuration that is valid as a whole.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    values: Values,
+    /// The address to listen on.
+    pub host: IpAddr,
+    /// The ports; all 0 when the system chooses.
+    pub ports: Ports,
+    /// Names by which others reach this node, best first.
+    pub advertise: Vec<String>,
+    /// How it gossips.
+    pub gossip: gossip::Config,
+    /// Where metrics are served; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`.
+    pub log_level: String,
+    /// Whether log lines are JSON.
+    pub log_json: bool,
+}
+
+impl Settings {
+    /// The settings of the home and the command line in `ctx`.
+    pub fn load(ctx: &Context) -> Result<Self, Failure> {
+        // A variable that is not text is none of ours, or is refused as `�`.
+        let text = |s: std::ffi::OsString| s.to_string_lossy().into_owned();
+        let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        let file = Home::at(&ctx.dir).config();
+        Self::of(layers::read(&file, environment, &ctx.overrides)?)
+    }
+
+    /// Checks every value, alone and against the others.
+    fn of(values: Values) -> Result<Self, Failure> {
+        let reader = Reader(&values);
+        for name in ["node.name", "node.sector", "node.cluster"] {
+            reader.check(name, |text| text.is_empty() || Label::new(text).is_ok())?;
+        }
+        reader.check("node.role", |text| {
+            text.is_empty() || text.parse::<Role>().is_ok()
+        })?;
+        let (host, ports) = reader.listen()?;
+        let advertise = reader.advertise()?;
+        let gossip = reader.gossip()?;
+        let metrics = match reader.text("metrics.listen") {
+            "" => None,
+            text => Some(text.parse().map_err(|_| reader.refuse("metrics.listen"))?),
+        };
+        let levels = ["off", "error", "warn", "info", "debug", "trace"];
+        reader.check("log.level", |text| levels.contains(&text))?;
+        reader.check("log.format", |text| ["text", "json"].contains(&text))?;
+        Ok(Self {
+            host,
+            ports,
+            advertise,
+            gossip,
+            metrics,
+            log_level: reader.text("log.level").to_owned(),
+            log_json: reader.text("log.format") == "json",
+            values,
+        })
+    }
+
+    /// Every value with its origin, in the order in which people read them.
+    pub fn effective(&self) -> impl Iterator<Item = &Effective> {
+        KEYS.iter().filter_map(|key| self.values.get(key.name))
+    }
+
+    /// Refuses `[node]` where it says something else than the roster, which decides.
+    pub fn agrees_with(&self, entry: &Entry) -> Result<(), Failure> {
+        let place = entry.place;
+        for (key, is) in [
+            ("node.name", entry.name.as_str()),
+            ("node.role", entry.role.as_str()),
+            ("node.sector", place.sector.as_str()),
+            ("node.cluster", place.cluster.as_str()),
+        ] {
+            let reader = Reader(&self.values);
+            let said = reader.text(key);
+            if !said.is_empty() && said != is {
+                let origin = &reader.get(key).origin;
+                let message =
+                    format!("{key} = \"{said}\" (from {origin}), but the roster says `{is}`");
+                return Err(Failure::usage("differs_from_roster", message)
+                    .hint("take the setting out; the roster decides, and a new token changes it"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Typed looks at values, which are of their setting's kind already.
+struct Reader<'v>(&'v Values);
+
+impl Reader<'_> {
+    fn get(&self, key: &str) -> &Effective {
+        let value = self.0.get(key);
+        value.expect("invariant: every key of the table has a value, and only those are asked for")
+    }
+
+    fn refuse(&self, key: &str) -> Failure {
+        self.get(key).refuse()
+    }
+
+    /// Refuses a value because of another one, which may be the one to change.
+    fn refuse_beside(&self, key: &str, other: &str) -> Failure {
+        let Effective { value, origin, .. } = self.get(other);
+        self.refuse(key)
+            .hint(format!("{other} is {value} (from {origin})"))
+    }
+
+    fn text(&self, key: &str) -> &str {
+        self.get(key).value.as_str().unwrap_or_default()
+    }
+
+    fn whole(&self, key: &str) -> u64 {
+        let number = self.get(key).value.as_integer();
+        number.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
+    }
+
+    fn number(&self, key: &str) -> f64 {
+        self.get(key).value.as_float().unwrap_or(f64::NAN)
+    }
+
+    fn span(&self, key: &str) -> Micros {
+        Micros::from_millis(self.whole(key))
+    }
+
+    fn check(&self, key: &str, is_allowed: impl Fn(&str) -> bool) -> Result<(), Failure> {
+        match is_allowed(self.text(key)) {
+            true => Ok(()),
+            false => Err(self.refuse(key)),
+        }
+    }
+
+    fn listen(&self) -> Result<(IpAddr, Ports), Failure> {
+        let refuse = || self.refuse("net.listen");
+        let address: SocketAddr = self.text("net.listen").parse().map_err(|_| refuse())?;
+        let first = address.port();
+        if first == 0 {
+            return Ok((address.ip(), Ports::default()));
+        }
+        let door = first.checked_add(DOOR_PORT_OFFSET).ok_or_else(refuse)?;
+        let ports = Ports {
+            router: first,
+            publisher: first + 1,
+            subscriber: first + 2,
+            door,
+        };
+        Ok((address.ip(), ports))
+    }
+
+    fn advertise(&self) -> Result<Vec<String>, Failure> {
+        let list = self.get("net.advertise").value.as_array();
+        let hosts = list.into_iter().flatten().filter_map(Value::as_str);
+        let hosts: Vec<String> = hosts.map(str::to_owned).collect();
+        let is_host = |host: &String| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+            let length = (1..=HOST_BYTES_MAX).contains(&host.len());
+            length && (host.bytes().all(plain) || host.parse::<IpAddr>().is_ok())
+        };
+        if hosts.len() > ADDRESSES_MAX || !hosts.iter().all(is_host) {
+            return Err(self.refuse("net.advertise"));
+        }
+        Ok(hosts)
+    }
+
+    fn gossip(&self) -> Result<gossip::Config, Failure> {
+        let phase = self.phase()?;
+        let (period, phase_ttl) = (
+            self.span("gossip.period_ms"),
+            self.span("gossip.phase_ttl_ms"),
+        );
+        let gate = gate::Config {
+            gossip_period: period,
+            ttl: phase_ttl,
+        };
+        gate.validate()
+            .map_err(|_| self.refuse_beside("gossip.phase_ttl_ms", "gossip.period_ms"))?;
+        let heartbeat = self.span("gossip.heartbeat_ms");
+        let detector = detector::Config {
+            silence: self.span("membership.silence_ms"),
+            silence_heartbeat: self.span("membership.silence_heartbeat_ms"),
+            round: self.span("membership.round_ms"),
+            rounds: u8::try_from(self.whole("membership.rounds"))
+                .map_err(|_| self.refuse("membership.rounds"))?,
+        };
+        if detector.silence < period.times(2) {
+            return Err(self.refuse_beside("membership.silence_ms", "gossip.period_ms"));
+        }
+        if detector.silence_heartbeat <= heartbeat {
+            return Err(
+                self.refuse_beside("membership.silence_heartbeat_ms", "gossip.heartbeat_ms")
+            );
+        }
+        let membership_ttl = self.span("membership.ttl_ms");
+        let rounds = detector.round.times(u64::from(detector.rounds));
+        if membership_ttl <= detector.silence_heartbeat + rounds {
+            return Err(self.refuse_beside("membership.ttl_ms", "membership.silence_heartbeat_ms"));
+        }
+        Ok(gossip::Config {
+            period,
+            phase_ttl,
+            heartbeat,
+            news: self.span("gossip.news_ms"),
+            membership_ttl,
+            patience: self.span("membership.patience_ms"),
+            retry_better: self.span("membership.retry_better_ms"),
+            detector,
+            phase,
+            gate,
+        })
+    }
+
+    fn phase(&self) -> Result<kuramoto::Config, Failure> {
+        let phase = kuramoto::Config {
+            coupling: self.number("phase.coupling"),
+            sigma: self.number("phase.sigma"),
+            dt_s: self.number("phase.dt_s"),
+            spread: self.number("phase.spread"),
+            base_hz: self.number("phase.base_hz"),
+            velocity_max: self.number("phase.velocity_max"),
+        };
+        match phase.validate() {
+            Err(kuramoto::Error::Setting { key, .. }) => Err(self.refuse(&format!("phase.{key}"))),
+            Err(other) => Err(Failure::usage("bad_setting", other.to_string())),
+            Ok(()) => Ok(phase),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(flags: &[(&str, &str)]) -> Result<Settings, Failure> {
+        let flags: Vec<_> = flags
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect();
+        let file = std::path::Path::new("/nonexistent/chorus.toml");
+        Settings::of(layers::read(file, std::iter::empty(), &flags)?)
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_protocol() {
+        assert_eq!(read(&[]).unwrap().gossip, gossip::Config::default());
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_key_and_what_is_allowed() {
+        for (key, value) in [
+            ("net.listen", "here:1"),
+            ("net.listen", "0.0.0.0:65532"),
+            ("net.advertise", "a b"),
+            ("net.advertise", "host:7400"),
+            ("gossip.period_ms", "0"),
+            ("gossip.period_ms", "soon"),
+            ("gossip.phase_ttl_ms", "150"),
+            ("phase.dt_s", "nan"),
+            ("phase.dt_s", "1"),
+            ("membership.rounds", "256"),
+            ("membership.silence_ms", "199"),
+            ("membership.silence_heartbeat_ms", "5000"),
+            ("membership.ttl_ms", "11700"),
+            ("metrics.listen", "7409"),
+            ("log.level", "loud"),
+            ("node.role", "king"),
+            ("node.name", "Bob"),
+        ] {
+            let failure = read(&[(key, value)]).unwrap_err();
+            assert_eq!((failure.exit, failure.code.as_str()), (2, "bad_setting"));
+            let allowed = KEYS.iter().find(|it| it.name == key).unwrap().allowed;
+            for word in [key, value, allowed, "command line"] {
+                assert!(failure.message.contains(word), "{word} in {failure}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_two_values_disagree_both_are_named() {
+        let failure = read(&[("gossip.period_ms", "900")]).unwrap_err();
+        assert!(failure.message.contains("gossip.phase_ttl_ms = 1000"));
+        assert_eq!(failure.hint, "gossip.period_ms is 900 (from command line)");
+    }
+
+    #[test]
+    fn the_layers_lie_on_one_another_and_say_so() {
+        let dir = std::env::temp_dir().join(format!("chorus-layers-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let file = dir.join("chorus.toml");
+        std::fs::write(
+            &file,
+            "[gossip]\nperiod_ms = 50\nnews_ms = 60\nheartbeat_ms = 70\n[store]\n",
+        )
+        .unwrap();
+        let environment = [
+            ("CHORUS__GOSSIP__NEWS_MS", "61"),
+            ("CHORUS__GOSSIP__HEARTBEAT_MS", "71"),
+            ("CHORUS_DIR", "elsewhere"),
+        ];
+        let environment = environment.map(|(k, v)| (k.to_string(), v.to_string()));
+        let flags = [("gossip.heartbeat_ms".to_string(), "72".to_string())];
+        let values = layers::read(&file, environment.into_iter(), &flags).unwrap();
+        let said = |key| (values[key].value.clone(), values[key].origin.to_string());
+        let told = |n, origin: &str| (Value::Integer(n), origin.to_string());
+        assert_eq!(said("gossip.phase_ttl_ms"), told(1000, "default"));
+        assert_eq!(
+            said("gossip.period_ms"),
+            told(50, &file.display().to_string())
+        );
+        assert_eq!(said("gossip.news_ms"), told(61, "$CHORUS__GOSSIP__NEWS_MS"));
+        assert_eq!(said("gossip.heartbeat_ms"), told(72, "command line"));
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn ports_follow_from_the_first() {
+        let ports = read(&[("net.listen", "[::1]:7400")]).unwrap().ports;
+        let listed = [ports.router, ports.publisher, ports.subscriber, ports.door];
+        assert_eq!(listed, [7400, 7401, 7402, 7404]);
+        assert_eq!(
+            read(&[("net.listen", "127.0.0.1:0")]).unwrap().ports.door,
+            0
+        );
+    }
+}

@@ -1,0 +1,214 @@
+//! `demo`: a real mesh on this machine, every node a process of its own over loopback; one
+//! is killed with SIGKILL, and the mesh is watched noticing it and becoming whole again.
+
+mod cast;
+mod mesh;
+mod picture;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use crate::cli::Context;
+use crate::error::{Failure, exit};
+use crate::verbs::run::Interrupts;
+use mesh::Mesh;
+
+/// The whole tale without the end of the processes, which takes at most five seconds.
+const TALE_MAX: Duration = Duration::from_secs(84);
+/// Between two looks at all nodes.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks at the one that counts, while time is measured.
+const LOOK_CLOSELY: Duration = Duration::from_millis(10);
+
+/// What there is to tell at the end.
+#[derive(Debug)]
+struct Tale {
+    killed: String,
+    detect_ms: u64,
+    recover_ms: u64,
+    statuses: Vec<Value>,
+}
+
+pub async fn run(
+    ctx: Context,
+    keep: bool,
+    dir: Option<PathBuf>,
+    nodes: u32,
+) -> Result<(), Failure> {
+    let fresh = || std::env::temp_dir().join(format!("chorus-demo-{}", std::process::id()));
+    let dir = dir.unwrap_or_else(fresh);
+    let mut interrupts = Interrupts::new()?;
+    let mut mesh = Mesh::new(dir, cast::cast(nodes as usize))?;
+    let told = tokio::select! {
+        told = timeout(TALE_MAX, tell(&mut mesh)) => told.ok(),
+        signal = interrupts.next() => Some(Err(
+            Failure::failed("interrupted", format!("interrupted by {signal}; the nodes are stopped"))
+        )),
+    };
+    let told = told.unwrap_or_else(|| {
+        let message = format!("the mesh did not become whole in time: {}", mesh.progress);
+        Err(Failure::new(exit::TIMEOUT, "not_whole", message)
+            .hint(format!("see the logs in {}", mesh.dir.display())))
+    });
+    let ended = match told {
+        Ok(tale) => {
+            show(&ctx, &mesh, &tale);
+            if keep {
+                let dir = mesh.dir.display();
+                say(&format!(
+                    "it keeps running; look with `chorus --dir {dir}/operator peers`"
+                ));
+                say("stop it with ctrl-C");
+                interrupts.next().await;
+            }
+            Ok(())
+        }
+        Err(failure) => Err(failure),
+    };
+    mesh.stop().await;
+    ended
+}
+
+/// Builds the mesh, breaks it, and waits until it is whole again.
+async fn tell(mesh: &mut Mesh) -> Result<Tale, Failure> {
+    let count = mesh.players.len();
+    say(&format!("{count} nodes in {}", mesh.dir.display()));
+    let began = Instant::now();
+    mesh.found().await?;
+    for at in 1..count {
+        mesh.enrol(at).await?;
+        say(&format!(
+            "{} has joined and runs",
+            mesh.players[at].seat.name
+        ));
+    }
+    until_whole(mesh).await?;
+    let seconds = began.elapsed().as_secs_f64();
+    say(&format!("whole after {seconds:.1} s: {}", mesh.progress));
+
+    let victim = cast::victim(mesh.players.iter().map(|player| &player.seat));
+    let killed = mesh.players[victim].seat.name.clone();
+    let before = mesh.seen_by_operator(&killed).await?["incarnation"].as_u64();
+    mesh.kill(victim).await?;
+    let at = Instant::now();
+    say(&format!("{killed} was killed with SIGKILL"));
+    while mesh.seen_by_operator(&killed).await?["state"] == "live" {
+        sleep(LOOK_CLOSELY).await;
+    }
+    let detect_ms = at.elapsed().as_millis() as u64;
+    say(&format!("the operator knows after {detect_ms} ms"));
+
+    let at = Instant::now();
+    mesh.start(victim).await?;
+    say(&format!("{killed} was started again"));
+    loop {
+        let seen = mesh.seen_by_operator(&killed).await?;
+        // Its last run's state may still be on its way; only a new run's counts.
+        let returned = seen["state"] == "live" && seen["incarnation"].as_u64() > before;
+        if returned && is_whole(mesh, 0).await && is_whole(mesh, victim).await {
+            break;
+        }
+        mesh.all_run()?;
+        sleep(LOOK_CLOSELY).await;
+    }
+    let recover_ms = at.elapsed().as_millis() as u64;
+    say(&format!("it is back and coupled after {recover_ms} ms"));
+    let statuses = until_whole(mesh).await?;
+    Ok(Tale {
+        killed,
+        detect_ms,
+        recover_ms,
+        statuses,
+    })
+}
+
+/// Looks at every node until each sees all the others live and in phase.
+async fn until_whole(mesh: &mut Mesh) -> Result<Vec<Value>, Failure> {
+    let count = mesh.players.len();
+    let mut said = Instant::now();
+    loop {
+        mesh.all_run()?;
+        let mut statuses = Vec::with_capacity(count);
+        for at in 0..count {
+            // One that does not answer yet is not whole yet.
+            statuses.push(mesh.status(at).await.unwrap_or_default());
+        }
+        let whole = statuses
+            .iter()
+            .filter(|status| sees_all(status, count))
+            .count();
+        let order = statuses[0]["phase"]["order"].as_f64().unwrap_or(0.0);
+        mesh.progress = format!("{whole} of {count} nodes see everybody, r = {order:.3}");
+        if whole == count {
+            return Ok(statuses);
+        }
+        if said.elapsed() > Duration::from_secs(2) {
+            say(&mesh.progress);
+            said = Instant::now();
+        }
+        sleep(LOOK).await;
+    }
+}
+
+async fn is_whole(mesh: &Mesh, at: usize) -> bool {
+    let status = mesh.status(at).await;
+    status.is_ok_and(|status| sees_all(&status, mesh.players.len()))
+}
+
+/// Whether a node sees all `count` live, and in phase.
+fn sees_all(status: &Value, count: usize) -> bool {
+    let count = count as u64;
+    let live = status["phase"]["live"].as_u64() == Some(count);
+    let peers = status["peers"]["live"].as_u64() == Some(count - 1);
+    let order = status["phase"]["order"].as_f64();
+    live && peers && order >= Some(cast::ORDER_MIN)
+}
+
+fn show(ctx: &Context, mesh: &Mesh, tale: &Tale) {
+    let seats: Vec<_> = mesh.players.iter().map(|player| &player.seat).collect();
+    let answer = json!({
+        "schema": "chorus.demo/1",
+        "dir": mesh.dir,
+        "nodes": seats.len(),
+        "killed": tale.killed,
+        "detect_ms": tale.detect_ms,
+        "recover_ms": tale.recover_ms,
+        "order": tale.statuses[0]["phase"]["order"],
+    });
+    let back = format!(
+        "{} was killed: known after {:.1} s, back and coupled {:.1} s after its restart",
+        tale.killed,
+        tale.detect_ms as f64 / 1e3,
+        tale.recover_ms as f64 / 1e3
+    );
+    let picture = picture::draw(&seats, &tale.statuses, &tale.killed);
+    let homes = format!("homes and logs: {}", mesh.dir.display());
+    ctx.answer(&answer, &format!("{picture}\n\n{back}\n{homes}"));
+}
+
+/// Progress, for people.
+fn say(text: &str) {
+    eprintln!("demo: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_content_only_when_all_live_and_keep_time() {
+        let status = |live: u64, peers: u64, order: f64| json!({"phase": {"live": live, "order": order}, "peers": {"live": peers}});
+        assert!(sees_all(&status(3, 2, 0.99), 3));
+        for bad in [
+            status(2, 2, 0.99),
+            status(3, 1, 0.99),
+            status(3, 2, 0.9),
+            Value::Null,
+        ] {
+            assert!(!sees_all(&bad, 3), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! `invite`: a token by which others may join. It works beside a running node,
+//! and so opens no store: what it needs stands in the home's small files.
+
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chorus_protocol::ids::{CurveKey, Label, Role};
+use chorus_protocol::trust::token::{DOORS_MAX, USES_MAX};
+use chorus_protocol::trust::{Claim, Token};
+use serde_json::json;
+
+use super::{bad_flag, place, read};
+use crate::cli::{Context, InviteArgs};
+use crate::error::Failure;
+use crate::home::{self, Loaded};
+use crate::settings::Settings;
+
+/// The longest validity of a token: a year.
+const TTL_S_MAX: u64 = 366 * 86_400;
+
+pub fn run(ctx: &Context, args: &InviteArgs) -> Result<(), Failure> {
+    let name = args.name.as_deref().map(|it| read::<Label>("--name", it));
+    let role: Role = read("--role", &args.role)?;
+    let place = place(&args.sector, &args.cluster)?;
+    let caps = args.cap.iter().map(|cap| read::<Label>("--cap", cap));
+    let caps = caps.collect::<Result<Vec<_>, _>>()?;
+    let ttl_s = seconds(&args.ttl)
+        .filter(|s| (1..=TTL_S_MAX).contains(s))
+        .ok_or_else(|| {
+            bad_flag(
+                "--ttl",
+                &args.ttl,
+                "allowed is 1s to 366d, a number and s, m, h or d",
+            )
+        })?;
+    if !(1..=USES_MAX).contains(&args.uses) {
+        let allowed = format!("allowed is 1 to {USES_MAX}");
+        return Err(bad_flag("--uses", &args.uses.to_string(), allowed));
+    }
+    let settings = Settings::load(ctx)?;
+    let loaded = home::load(&ctx.dir)?;
+    refuse_undelegated(&loaded)?;
+
+    let expires_s = now_s().saturating_add(ttl_s);
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce)
+        .map_err(|why| Failure::failed("no_randomness", format!("no randomness: {why}")))?;
+    let token = Token {
+        mesh: loaded.mesh,
+        root: loaded.root,
+        enroller: loaded.identity.id(),
+        enroller_curve: CurveKey(loaded.curve.public),
+        doors: doors(&loaded, &settings)?,
+        role,
+        place,
+        name: name.transpose()?,
+        caps,
+        expires_s,
+        uses: args.uses,
+        nonce,
+    };
+    let text = token.to_text(&loaded.identity).map_err(|why| {
+        Failure::usage("bad_invitation", why.to_string())
+            .hint("shorten what the token carries: capabilities, advertised names, the name")
+    })?;
+    let answer = json!({
+        "schema": "chorus.invite/1",
+        "token": text,
+        "name": token.name.map(|name| name.to_string()),
+        "role": role.as_str(),
+        "sector": place.sector.as_str(),
+        "cluster": place.cluster.as_str(),
+        "caps": token.caps.iter().map(Label::as_str).collect::<Vec<_>>(),
+        "doors": token.doors,
+        "uses": token.uses,
+        "expires_s": expires_s,
+    });
+    ctx.answer(&answer, &text);
+    Ok(())
+}
+
+/// Only whom the root lets enrol may invite: anyone else's token would be
+/// refused at the door, far from whoever could mend it.
+fn refuse_undelegated(loaded: &Loaded) -> Result<(), Failure> {
+    let may = match loaded.delegation()?.as_ref().map(|item| item.claim()) {
+        Some(Claim::Delegation(it)) => {
+            it.node == loaded.identity.id() && it.may.iter().any(|it| it.as_str() == "enrol")
+        }
+        _ => false,
+    };
+    if may {
+        return Ok(());
+    }
+    Err(Failure::refused(
+        "not_an_enroller",
+        "the mesh's root did not let this node enrol others",
+    )
+    .hint("run `chorus invite` in the home where the mesh was made"))
+}
+
+/// Where joiners knock, best first: at every advertised host, on the port that
+/// the running node has bound or the configured one.
+fn doors(loaded: &Loaded, settings: &Settings) -> Result<Vec<String>, Failure> {
+    let port = match settings.ports.door {
+        0 => home::bound_door(&loaded.home).ok_or_else(|| {
+            let message = "the door's port is chosen when the node starts, and it has not started";
+            Failure::failed("no_door", message)
+                .hint("start it with `chorus run`, or set net.listen to a port that is not 0")
+        })?,
+        configured => home::bound_door(&loaded.home).unwrap_or(configured),
+    };
+    let mut hosts = settings.advertise.clone();
+    if hosts.is_empty() {
+        let is_any = settings.host.is_unspecified();
+        if is_any {
+            eprintln!(
+                "note: net.advertise is empty, so this token works on this machine alone; \
+                 name the node's address with --advertise or in chorus.toml"
+            );
+        }
+        let loopback = match settings.host {
+            IpAddr::V4(_) => "127.0.0.1".into(),
+            IpAddr::V6(_) => "::1".into(),
+        };
+        hosts.push(if is_any {
+            loopback
+        } else {
+            settings.host.to_string()
+        });
+    }
+    hosts.truncate(DOORS_MAX);
+    let door = |host: String| match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    };
+    Ok(hosts.into_iter().map(door).collect())
+}
+
+/// `90s`, `15m`, `24h` or `7d` in seconds.
+fn seconds(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit_s = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit_s)
+}
+
+/// The time of day, which a token's end is measured by.
+fn now_s() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn spans_are_a_number_and_a_unit() {
+        let read = ["90s", "15m", "24h", "7d"].map(seconds);
+        assert_eq!(read, [Some(90), Some(900), Some(86_400), Some(604_800)]);
+        for bad in [
+            "",
+            "s",
+            "24",
+            "1w",
+            "-1h",
+            "1.5h",
+            "99999999999999999999d",
+            "1é",
+        ] {
+            assert_eq!(seconds(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! `run`: runs the node of a home until it is told to stop, or cannot go on.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use chorus_actors::{Fatal, Node, StartError};
+use chorus_storage::Home;
+use chorus_storage::home::write_atomic;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::Context;
+use crate::error::Failure;
+use crate::live::{self, Live};
+use crate::settings::Settings;
+use crate::{control, home, metrics, telemetry};
+
+/// Restarts after a panic within [`RESTART_WINDOW`] before the process gives up.
+const RESTARTS_MAX: usize = 5;
+const RESTART_WINDOW: Duration = Duration::from_secs(60);
+
+pub async fn run(ctx: Context) -> Result<(), Failure> {
+    let settings = Settings::load(&ctx)?;
+    telemetry::start(&settings);
+    let mut interrupts = Interrupts::new()?;
+    let mut restarts: VecDeque<Instant> = VecDeque::new();
+    loop {
+        let Some(why) = once(&ctx, &settings, &mut interrupts).await? else {
+            return Ok(());
+        };
+        // A panic is mended by a new run, a new incarnation; a loop of panics is
+        // for whoever started the process.
+        restarts.retain(|at| at.elapsed() < RESTART_WINDOW);
+        if !matches!(why, Fatal::Actor(_)) || restarts.len() >= RESTARTS_MAX {
+            let message = format!("the node cannot go on: {why}");
+            return Err(Failure::failed("node_failed", message)
+                .hint("start it again; if this stays, see `chorus doctor` and the log"));
+        }
+        restarts.push_back(Instant::now());
+        tracing::error!(%why, restarts = restarts.len(), "the node is started again");
+    }
+}
+
+/// One run of the node: `None` when it was told to stop, else why it cannot go on.
+async fn once(
+    ctx: &Context,
+    settings: &Settings,
+    interrupts: &mut Interrupts,
+) -> Result<Option<Fatal>, Failure> {
+    let plan = home::plan(home::load(&ctx.dir)?, settings)?;
+    let home = plan.home.clone();
+    // Before the node, which would be a new incarnation only to stop again.
+    let metrics = match settings.metrics {
+        Some(address) => Some(listen_for_metrics(address).await?),
+        None => None,
+    };
+    let node = Node::start(plan).await.map_err(|why| not_started(&why))?;
+    let ended = match announce(&node, &home, metrics.as_ref()) {
+        Ok(control) => {
+            let (live, asked) = live::channel();
+            let serving = serve(control, metrics, live, home.clone());
+            tokio::select! {
+                ended = end(&node, interrupts) => Ok(ended),
+                () = async { tokio::join!(serving, live::answer_all(&node, asked)); } => Ok(None),
+            }
+        }
+        Err(failure) => Err(failure),
+    };
+    // Nobody shall ask a node that is gone. The addresses stay: the next run takes the
+    // same ports again, because others know the node by them.
+    let _ = std::fs::remove_file(control::path(&home));
+    node.stop().await;
+    tracing::info!("stopped");
+    ended
+}
+
+/// Opens the control socket and says where everything listens.
+fn announce(
+    node: &Node,
+    home: &Home,
+    metrics: Option<&TcpListener>,
+) -> Result<UnixListener, Failure> {
+    let control = control::listen(home)?;
+    let bound = node.bound();
+    let metrics = metrics.and_then(|listener| listener.local_addr().ok());
+    let addresses = json!({
+        "schema": "chorus.addresses/1",
+        "pid": std::process::id(),
+        "node": node.id().to_string(),
+        "router": bound.router,
+        "publisher": bound.publisher,
+        "subscriber": bound.subscriber,
+        "door": bound.door,
+        "metrics": metrics.map(|address| format!("http://{address}/metrics")),
+        "control": control::path(home),
+    });
+    let text = format!("{addresses}\n");
+    write_atomic(&home.addresses(), text.as_bytes(), 0o600).map_err(home::broken)?;
+    tracing::info!(
+        name = %node.name(),
+        id = %node.id(),
+        router = bound.router,
+        "running"
+    );
+    Ok(control)
+}
+
+/// The metrics' listener. A port that another node of this machine has is no
+/// reason not to run: any other will do, and `addresses.json` says which.
+async fn listen_for_metrics(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let bound = match TcpListener::bind(address).await {
+        Err(why) if why.kind() == std::io::ErrorKind::AddrInUse => {
+            tracing::warn!(%address, "metrics.listen is taken; another port is used");
+            TcpListener::bind((address.ip(), 0)).await
+        }
+        bound => bound,
+    };
+    bound.map_err(|why| {
+        let message = format!("metrics.listen {address}: {why}");
+        Failure::usage("metrics_address", message)
+            .hint("set metrics.listen to an address of this machine, or empty for no metrics")
+    })
+}
+
+/// Control connections and metrics, until dropped.
+async fn serve(control: UnixListener, metrics: Option<TcpListener>, live: Live, home: Home) {
+    let controlled = control::serve(control, live.clone(), home);
+    match metrics {
+        Some(listener) => {
+            tokio::join!(controlled, metrics::serve(listener, live));
+        }
+        None => controlled.await,
+    }
+}
+
+/// Waits until the node shall or must end.
+async fn end(node: &Node, interrupts: &mut Interrupts) -> Option<Fatal> {
+    tokio::select! {
+        name = interrupts.next() => {
+            tracing::info!(signal = name, "stopping");
+            None
+        }
+        why = node.failed() => Some(why),
+    }
+}
+
+fn not_started(why: &StartError) -> Failure {
+    let message = why.to_string();
+    match why {
+        StartError::Home(chorus_storage::HomeError::InUse { .. }) => {
+            Failure::refused("home_busy", message)
+        }
+        StartError::NotAMember | StartError::Revoked | StartError::OtherLinkKey => {
+            Failure::refused("not_a_member", message)
+        }
+        _ => Failure::failed("not_started", message),
+    }
+}
+
+/// SIGTERM and SIGINT. From the moment it is made they no longer kill the process.
+#[derive(Debug)]
+pub struct Interrupts {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Interrupts {
+    /// Takes over both signals.
+    pub fn new() -> Result<Self, Failure> {
+        let take = |kind| {
+            signal(kind).map_err(|why| Failure::failed("signals", format!("signals: {why}")))
+        };
+        Ok(Self {
+            terminate: take(SignalKind::terminate())?,
+            interrupt: take(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next one's name.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// The addresses that a running node wrote, if one did.
+pub fn addresses(home: &Home) -> Option<Value> {
+    serde_json::from_slice(&std::fs::read(home.addresses()).ok()?).ok()
+}

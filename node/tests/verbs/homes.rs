@@ -1,0 +1,181 @@
+//! `init` and `invite`: what they make, what they refuse, and by which exit code.
+
+use std::os::unix::fs::PermissionsExt;
+
+use chorus_protocol::trust::Token;
+
+use crate::chorus::{Homes, names};
+
+const INVITE: [&str; 5] = ["invite", "--sector", "s1", "--cluster", "c1"];
+
+fn said_bound(homes: &Homes, name: &str, port: u16) {
+    let file = homes.path(name).join("run/addresses.json");
+    std::fs::write(file, format!("{{\"door\": \"tcp://127.0.0.1:{port}\"}}")).unwrap();
+}
+
+#[test]
+fn init_makes_a_home_whose_secrets_are_its_owners_alone() {
+    let homes = Homes::new();
+    let said = homes.init("a");
+    assert_eq!(said["role"], "orchestrator");
+    assert_eq!(said["node"].as_str().unwrap().len(), 64);
+    let home = homes.path("a");
+    for key in [
+        "identity/node.key",
+        "identity/curve.key",
+        "operator/root.key",
+    ] {
+        let mode = std::fs::metadata(home.join(key))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{key}");
+    }
+    let config = std::fs::read_to_string(home.join("chorus.toml")).unwrap();
+    assert!(config.contains("listen = \"127.0.0.1:0\""), "{config}");
+    assert!(
+        !config.contains("advertise"),
+        "only what was given: {config}"
+    );
+}
+
+#[test]
+fn a_used_home_is_refused_and_stays_as_it_is() {
+    let homes = Homes::new();
+    homes.init("a");
+    let key = homes.path("a").join("identity/node.key");
+    let before = std::fs::read(&key).unwrap();
+    let words = ["init", "--mesh", "m", "--name", "b"];
+    homes
+        .run("a", &[&words[..], &["--json"]].concat())
+        .failure(4, "home_used");
+    let in_words = homes.run("a", &words);
+    assert_eq!((in_words.exit, in_words.stdout.as_str()), (4, ""));
+    assert!(in_words.stderr.contains("hint:"), "{}", in_words.stderr);
+    assert_eq!(std::fs::read(&key).unwrap(), before);
+}
+
+#[test]
+fn what_is_left_of_a_node_without_its_key_is_not_taken_over() {
+    let homes = Homes::new();
+    homes.init("a");
+    std::fs::remove_file(homes.path("a").join("identity/node.key")).unwrap();
+    homes
+        .run("a", &["init", "--mesh", "m", "--name", "a", "--json"])
+        .failure(4, "home_used");
+    assert!(homes.path("a").join("operator/root.key").exists());
+}
+
+#[test]
+fn a_refused_init_leaves_nothing_behind() {
+    let homes = Homes::new();
+    for words in [
+        ["--name", "No", "--sector", "s"],
+        ["--name", "a", "--sector", "s/t"],
+        ["--name", "a", "--role", "king"],
+        ["--name", "a", "--listen", "here"],
+    ] {
+        let words = [&["init", "--mesh", "m", "--json"][..], &words].concat();
+        let said = homes.run("a", &words);
+        assert_eq!(said.exit, 2, "{}", said.stdout);
+        said.json("chorus.error/1");
+    }
+    assert!(!homes.path("a").exists());
+}
+
+#[test]
+fn an_init_that_cannot_write_takes_away_what_it_made() {
+    let homes = Homes::new();
+    let home = homes.path("a");
+    std::fs::create_dir(&home).unwrap();
+    // A file where a folder must be.
+    std::fs::write(home.join("run"), "").unwrap();
+    homes
+        .run("a", &["init", "--mesh", "m", "--name", "a", "--json"])
+        .failure(1, "home_io");
+    assert_eq!(names(&home), ["run"]);
+}
+
+#[test]
+fn a_configuration_that_was_there_first_is_heeded_and_kept() {
+    let homes = Homes::new();
+    let file = homes.path("a").join("chorus.toml");
+    let words = ["init", "--mesh", "m", "--name", "a", "--json"];
+    std::fs::create_dir(homes.path("a")).unwrap();
+    std::fs::write(&file, "[net]\nlisten = \"here\"\n").unwrap();
+    homes.run("a", &words).failure(2, "bad_setting");
+    let text = "[net]\nlisten = \"127.0.0.1:0\"\n";
+    std::fs::write(&file, text).unwrap();
+    let flags = ["--listen", "127.0.0.1:7000"];
+    homes
+        .run("a", &[&words[..], &flags].concat())
+        .failure(2, "config_exists");
+    assert_eq!(homes.run("a", &words).exit, 0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+}
+
+#[test]
+fn invite_prints_only_a_token_that_says_what_was_asked() {
+    let homes = Homes::new();
+    let made = homes.init("a");
+    said_bound(&homes, "a", 12_345);
+    let words = [
+        "--name", "b", "--role", "lead", "--cap", "x", "--uses", "3", "--ttl", "2h",
+    ];
+    let said = homes.run("a", &[&INVITE[..], &words].concat());
+    assert_eq!(said.exit, 0, "{}", said.stderr);
+    assert_eq!(said.stdout.lines().count(), 1);
+    let token = Token::parse(said.stdout.trim()).unwrap();
+    assert_eq!(token.enroller.to_string(), made["node"].as_str().unwrap());
+    assert_eq!(token.mesh.to_string(), made["mesh"].as_str().unwrap());
+    assert_eq!(token.doors, ["127.0.0.1:12345"]);
+    assert_eq!((token.role.as_str(), token.uses), ("lead", 3));
+    assert_eq!(token.place.sector.as_str(), "s1");
+    assert_eq!(token.caps.len(), 1);
+}
+
+#[test]
+fn the_doors_of_a_token_are_the_advertised_hosts() {
+    let homes = Homes::new();
+    homes.init("a");
+    said_bound(&homes, "a", 12_345);
+    let set = ["--set", "net.advertise=a.lan,fd00::1", "--json"];
+    let said = homes.run("a", &[&INVITE[..], &set].concat());
+    let doors = &said.json("chorus.invite/1")["doors"];
+    assert_eq!(
+        *doors,
+        serde_json::json!(["a.lan:12345", "[fd00::1]:12345"])
+    );
+}
+
+#[test]
+fn invite_works_while_a_node_holds_the_home() {
+    let homes = Homes::new();
+    homes.init("a");
+    said_bound(&homes, "a", 12_345);
+    let home = chorus_storage::Home::at(homes.path("a"));
+    let _lock = home.lock().unwrap();
+    let _store = chorus_storage::sled_store::open(&home.db()).unwrap();
+    assert_eq!(homes.run("a", &INVITE).exit, 0);
+}
+
+#[test]
+fn an_invitation_that_cannot_be_kept_is_not_made() {
+    let homes = Homes::new();
+    let json = |words: &[&str]| homes.run("a", &[&INVITE[..], words, &["--json"]].concat());
+    json(&[]).failure(2, "no_node");
+    homes.init("a");
+    json(&[]).failure(1, "no_door");
+    said_bound(&homes, "a", 12_345);
+    for words in [
+        ["--ttl", "1w"],
+        ["--ttl", "0s"],
+        ["--uses", "0"],
+        ["--role", "king"],
+    ] {
+        let why = json(&words).failure(2, "bad_flag");
+        assert!(why["message"].as_str().unwrap().contains(words[1]), "{why}");
+    }
+    std::fs::remove_file(homes.path("a").join("mesh/delegation")).unwrap();
+    json(&[]).failure(4, "not_an_enroller");
+}

@@ -1,0 +1,128 @@
+//! `join` at the door of a real node: in, refused, and nobody there.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::chorus::{Homes, Said, names};
+
+/// Far beyond what a start takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// `chorus run` in a home, killed when it goes.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself, and the test has failed then.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts the node of a home and waits until it says where it listens.
+fn start(home: &Path) -> Running {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chorus"));
+    command.env_clear().arg("--dir").arg(home).arg("run");
+    command.args(["--set", "metrics.listen="]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut running = Running(command.spawn().unwrap());
+    let deadline = Instant::now() + PATIENCE;
+    while !home.join("run/addresses.json").exists() {
+        assert_eq!(running.0.try_wait().unwrap(), None, "it ended");
+        assert!(Instant::now() < deadline, "it says nothing");
+        std::thread::sleep(PAUSE);
+    }
+    running
+}
+
+fn invite(homes: &Homes, words: &[&str]) -> String {
+    let place = ["invite", "--sector", "s1", "--cluster", "c1"];
+    let said = homes.run("a", &[&place[..], words].concat());
+    assert_eq!(said.exit, 0, "{}", said.stderr);
+    said.stdout.trim().to_owned()
+}
+
+fn join(homes: &Homes, name: &str, token: &str) -> Said {
+    homes.run(name, &["join", token, "--json", "--listen", "127.0.0.1:0"])
+}
+
+#[test]
+fn a_token_lets_in_as_many_as_it_says_and_they_can_run() {
+    let homes = Homes::new();
+    homes.init("a");
+    let _enroller = start(&homes.path("a"));
+    let token = invite(&homes, &["--name", "b"]);
+
+    // A home that cannot be made uses up no token.
+    std::fs::create_dir(homes.path("blocked")).unwrap();
+    std::fs::write(homes.path("blocked").join("run"), "").unwrap();
+    join(&homes, "blocked", &token).failure(1, "home_io");
+
+    let joined = join(&homes, "b", &token).json("chorus.join/1");
+    assert_eq!(
+        (&joined["name"], &joined["sector"]),
+        (&"b".into(), &"s1".into())
+    );
+    join(&homes, "b", &token).failure(4, "home_used");
+
+    join(&homes, "c", &token).failure(4, "token_used");
+    assert!(!homes.path("c").exists());
+
+    // Who was let in can run, and may not let in others.
+    let _newcomer = start(&homes.path("b"));
+    let said = homes.run(
+        "b",
+        &["invite", "--sector", "s", "--cluster", "c", "--json"],
+    );
+    said.failure(4, "not_an_enroller");
+    // A setting that contradicts the roster keeps it from running.
+    let said = homes.run("b", &["run", "--json", "--set", "node.name=x"]);
+    let why = said.failure(2, "differs_from_roster");
+    assert!(why["message"].as_str().unwrap().contains("`b`"), "{why}");
+}
+
+#[test]
+fn nobody_at_the_door_is_unreachable_and_nothing_is_written() {
+    let homes = Homes::new();
+    homes.init("a");
+    // A port that nobody has: bound once, and free again.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let door = format!("{{\"door\": \"tcp://{}\"}}", free.local_addr().unwrap());
+    drop(free);
+    std::fs::write(homes.path("a").join("run/addresses.json"), door).unwrap();
+    let token = invite(&homes, &[]);
+    std::fs::create_dir(homes.path("b")).unwrap();
+    join(&homes, "b", &token).failure(3, "unreachable");
+    assert!(names(&homes.path("b")).is_empty());
+    join(&homes, "c", &token).failure(3, "unreachable");
+    assert!(!homes.path("c").exists());
+}
+
+#[test]
+fn a_bad_token_is_told_what_is_wrong_with_it() {
+    let homes = Homes::new();
+    homes.init("a");
+    let file = homes.path("a").join("run/addresses.json");
+    std::fs::write(file, r#"{"door": "tcp://127.0.0.1:1"}"#).unwrap();
+    let token = invite(&homes, &[]);
+    let cut = &token[..token.len() - 8];
+    let mut altered = token.clone().into_bytes();
+    let at = altered.len() - 40;
+    altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
+    let altered = String::from_utf8(altered).unwrap();
+    for (bad, word) in [
+        ("hello", "not a chorus token"),
+        ("chorus2.AAAA", "version"),
+        ("chorus1.A!", "does not belong"),
+        (cut, "token"),
+        (&altered, "altered"),
+    ] {
+        let why = join(&homes, "b", bad).failure(2, "bad_token");
+        assert!(why["message"].as_str().unwrap().contains(word), "{why}");
+    }
+    assert!(!homes.path("b").exists());
+}
