@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# The measures: release build, static, on this machine. At most 25 minutes, of which the
+# first build takes some.
+#
+#   scripts/bench.sh [NAME...]    all, or some of: frame rest coupling lead many scale
+#
+# Each line says what was measured and, in brackets, the goal. Nothing fails because it
+# was slow; what else runs on the machine is part of what is measured, so the load is
+# printed before and after.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/needs.sh
+. scripts/needs.sh
+
+names=("$@")
+[ ${#names[@]} -gt 0 ] || names=(frame rest coupling lead many scale)
+for name in "${names[@]}"; do
+    case $name in
+    frame | rest | coupling | lead | many | scale) ;;
+    *)
+        echo "usage: scripts/bench.sh [frame] [rest] [coupling] [lead] [many] [scale]" >&2
+        exit 2
+        ;;
+    esac
+done
+
+need_rust
+need_compilers
+need_packages python3
+# A node with a hundred children holds some hundreds of sockets.
+ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+
+# Everything with the same flags and target, so that it is built once.
+triple=$(rustc -vV | sed -n 's/^host: //p')
+export RUSTFLAGS="-C target-feature=+crt-static"
+flags=(--target "$triple" --locked)
+target=${CARGO_TARGET_DIR:-$PWD/target}
+cargo build --release "${flags[@]}" -p chorus-node
+chorus=$target/$triple/release/chorus
+
+load() { echo "load $(cut -d' ' -f1-3 /proc/loadavg) on $(nproc) cores"; }
+frame() { cargo bench --quiet "${flags[@]}" -p chorus-tests --bench frame; }
+mesh() { timeout 300 python3 scripts/bench_mesh.py "$chorus" "$@"; }
+
+# The costs of a signature are measured in the same run as what is compared with them.
+lead() {
+    local sign verify
+    read -r sign verify < <(frame |
+        sed -nE 's/^signature: sign ([0-9.]+) us, verify_strict ([0-9.]+) us$/\1 \2/p')
+    mesh lead "$sign" "$verify"
+}
+
+scale() {
+    CHORUS_SOAK=1 timeout 600 cargo test --quiet --release "${flags[@]}" -p chorus-tests \
+        --test sim_scale -- --nocapture
+}
+
+echo "$(stat -c %s "$chorus") bytes, $(file -b "$chorus" 2>/dev/null | cut -d, -f1-4 || true)"
+load
+failed=0
+for name in "${names[@]}"; do
+    begun=$SECONDS
+    echo "== $name"
+    case $name in
+    frame | lead | scale) "$name" ;;
+    *) mesh "$name" ;;
+    esac || { echo "FAILED $name" && failed=1; }
+    echo "   ($((SECONDS - begun)) s)"
+done
+load
+echo "all of it in $SECONDS s"
+[ "$failed" = 0 ]

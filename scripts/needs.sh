@@ -1,0 +1,61 @@
+# What building and testing needs, sourced by the other scripts: each function looks
+# first, says what it installs, and asks nothing when there is no terminal.
+# shellcheck shell=bash
+
+# Rust: rust-toolchain.toml says which one, rustup fetches it. Nothing here installs
+# rustup itself: that is a choice of the machine's owner.
+need_rust() {
+    command -v cargo >/dev/null || PATH="$HOME/.cargo/bin:$PATH"
+    if ! command -v cargo >/dev/null; then
+        echo "Rust is missing: install rustup, then run this again." >&2
+        exit 2
+    fi
+}
+
+# Debian packages, named only when what they bring is not there.
+need_packages() {
+    local missing=() answer
+    local as_root=()
+    for package in "$@"; do
+        case $package in
+        gcc) command -v cc >/dev/null ;;
+        g++) command -v c++ >/dev/null ;;
+        libc6-dev) [ -e /usr/include/stdlib.h ] ;;
+        iproute2) command -v ip >/dev/null ;;
+        nftables) command -v nft >/dev/null ;;
+        python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
+        *) command -v "$package" >/dev/null ;;
+        esac || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    echo "missing, to be installed by apt-get: ${missing[*]}" >&2
+    if ! command -v apt-get >/dev/null; then
+        echo "no apt-get here: install the like of ${missing[*]} by hand." >&2
+        exit 2
+    fi
+    [ "$(id -u)" = 0 ] || as_root=(sudo)
+    if [ -t 0 ]; then
+        read -r -p "install them now? [Y/n] " answer
+        case $answer in [nN]*) exit 2 ;; esac
+    fi
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+# The compilers for libsodium and libzmq, which are built from the sources inside their
+# crates. libsodium comes with a `configure`, so make is enough; CMake is not used.
+need_compilers() {
+    need_packages gcc g++ libc6-dev make
+}
+
+# A Python of our own beside the build ($1), with what scripts/agent.py imports.
+need_python() {
+    local venv=$1 packages=(pyzmq==27.1.0 msgpack==1.1.2 PyNaCl==1.6.2)
+    need_packages python3 python3-venv
+    if ! "$venv/bin/python" -c 'import zmq, msgpack, nacl' 2>/dev/null; then
+        echo "into $venv: ${packages[*]}" >&2
+        python3 -m venv "$venv"
+        "$venv/bin/pip" install -q --disable-pip-version-check "${packages[@]}"
+    fi
+}

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# The whole gate: format, lints, tests, and the scripts against real processes.
+#
+#   scripts/test.sh           everything
+#   scripts/test.sh --quick   format, lints and the tests beside the code; not the
+#                             slow ones in files of their own, nor real processes
+#
+# What is missing on Debian or Ubuntu is installed first. Each step is timed, all of
+# them run, the last line sums up. A test that cannot run here prints a line
+# `skipped: NAME reason`; it is counted as skipped and never as passed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/needs.sh
+. scripts/needs.sh
+
+quick=false
+case "${1:-}" in
+"") ;;
+--quick) quick=true ;;
+*)
+    echo "usage: scripts/test.sh [--quick]" >&2
+    exit 2
+    ;;
+esac
+
+locked=()
+if [ "${CI:-}" = true ]; then
+    # A clone that is new each time would build everything anew.
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/chorus
+    export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+    locked=(--locked)
+    # Each clone leaves its own crates behind, so the folder is emptied when it has grown.
+    if [ -d "$cache/target" ] && [ "$(du -sm "$cache/target" | cut -f1)" -gt 12000 ]; then
+        rm -rf "$cache/target"
+    fi
+fi
+target=${CARGO_TARGET_DIR:-$PWD/target}
+logs=$target/gate
+mkdir -p "$logs"
+# A node with a hundred children holds some hundreds of sockets.
+ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+
+passed=0 failed=0 skipped=0
+
+# step NAME COMMAND...: runs it, timed; its whole output is in the log, and on the
+# screen if it fails. A command with cargo's own sums counts by them, another as one.
+step() {
+    local name=$1 log=$logs/$1.log begun=$SECONDS code=0 ok bad left
+    shift
+    "$@" >"$log" 2>&1 </dev/null || code=$?
+    left=$(grep -c '^skipped: ' "$log" || true)
+    if grep -q '^test result: ' "$log"; then
+        read -r ok bad < <(sed -nE \
+            's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; .*/\1 \2/p' "$log" |
+            awk '{ ok += $1; bad += $2 } END { print ok, bad }')
+        # cargo counts a test that returned early as passed.
+        ok=$((ok - left))
+        [ "$code" = 0 ] || [ "$bad" -gt 0 ] || bad=1
+    else
+        ok=0 bad=0
+        if [ "$code" != 0 ]; then bad=1; elif [ "$left" = 0 ]; then ok=1; fi
+    fi
+    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + left))
+    if [ "$bad" -gt 0 ]; then
+        grep -vE '^test .* \.\.\. ok$|^ *Compiling |^warning: zmq-sys' "$log" | tail -n 150
+        echo "FAILED  $name in $((SECONDS - begun)) s (all of it: $log)"
+    else
+        grep '^skipped: ' "$log" || true
+        echo "ok      $name in $((SECONDS - begun)) s ($ok passed, $left skipped)"
+    fi
+}
+
+# In a step `set -e` does not hold, so what follows is chained by hand.
+scripts_parse() {
+    local script
+    for script in .ci/run scripts/*.sh; do bash -n "$script" || return 1; done
+}
+
+stranger_joins() {
+    cargo build "${locked[@]}" -p chorus-node &&
+        need_python "$target/venv" &&
+        bash scripts/test_agent.sh "$target/debug/chorus" "$target/venv/bin/python"
+}
+
+echo "toolchain $(sed -nE 's/^channel = "(.*)"/\1/p' rust-toolchain.toml), target $target"
+need_rust
+need_compilers
+
+step format cargo fmt --all --check
+step lints cargo clippy "${locked[@]}" --workspace --all-targets -- -D warnings
+step scripts scripts_parse
+if $quick; then
+    step tests cargo test "${locked[@]}" --workspace --lib --bins --no-fail-fast -- --show-output
+    step house cargo test "${locked[@]}" -p chorus-tests --test layering --test tidy
+else
+    # Only root can make network namespaces; for anybody else those tests skip.
+    [ "$(id -u)" != 0 ] || need_packages iproute2 nftables
+    step tests cargo test "${locked[@]}" --workspace --no-fail-fast -- --show-output
+    step stranger stranger_joins
+fi
+
+echo "all of it in $SECONDS s"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# A stranger joins a real mesh: two nodes as processes, and scripts/agent.py, which knows
+# nothing but WIRE.md, attaches to the lead of its cluster. Passes when the agent verified
+# sums that count it in, and the lead called it live.
+#
+#   scripts/test_agent.sh CHORUS PYTHON    the binary, and a Python with what agent.py needs
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+chorus=$1 python=$2
+dir=$(mktemp -d)
+nodes=()
+finish() {
+    local code=$?
+    [ ${#nodes[@]} = 0 ] || kill "${nodes[@]}" 2>/dev/null || true
+    wait
+    [ "$code" = 0 ] || tail -n 30 "$dir"/*.log "$dir"/*.out || true
+    rm -rf "$dir"
+}
+trap finish EXIT
+
+# until_deadline SECONDS WHAT COMMAND...: tries until it succeeds.
+until_deadline() {
+    local deadline=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@" >"$dir/last.out" 2>&1; do
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            echo "never: $what" >&2
+            return 1
+        fi
+        sleep 0.2
+    done
+}
+
+run() {
+    "$chorus" --dir "$dir/$1" run >"$dir/$1.log" 2>&1 &
+    nodes+=($!)
+    until_deadline 30 "$1 answers" "$chorus" --dir "$dir/$1" status
+}
+
+is_live() {
+    "$chorus" --dir "$dir/$1" --json peers | "$python" -c '
+import json, sys
+peers = json.load(sys.stdin)["peers"]
+sys.exit(not any(p["name"] == sys.argv[1] and p["state"] == "live" for p in peers))' "$2"
+}
+
+# Several nodes on one machine cannot all have the usual port for metrics.
+export CHORUS__METRICS__LISTEN=127.0.0.1:0
+net=(--listen 127.0.0.1:0 --advertise 127.0.0.1)
+"$chorus" --dir "$dir/op" init --mesh home --name op "${net[@]}"
+run op
+token=$("$chorus" --dir "$dir/op" invite --name lead --role lead --sector s1 --cluster c1)
+"$chorus" --dir "$dir/lead" join "$token" "${net[@]}"
+run lead
+until_deadline 30 "op calls lead live" is_live op lead
+
+token=$("$chorus" --dir "$dir/op" invite --name stranger --sector s1 --cluster c1)
+"$python" "$here/agent.py" "$token" --seconds 12 >"$dir/agent.out" 2>"$dir/agent.log" &
+agent=$!
+until_deadline 30 "lead calls stranger live" is_live lead stranger
+wait "$agent"
+"$python" - "$dir/agent.out" <<'PYTHON'
+import json, sys
+heard = [json.loads(line) for line in open(sys.argv[1])]
+counted = [one for one in heard if one.get("members") == 3]
+assert heard[0]["parent"] == "lead", heard[0]
+assert counted, heard[-5:]
+print(f"{len(heard)} frames verified, {len(counted)} sums over all three")
+PYTHON
