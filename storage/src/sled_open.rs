@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::mark::{Found, Mark};
+use crate::sled_salvage::{copy_aside, resume, set_aside};
 use crate::sled_store::{FREE_BYTES_MIN, Seen, SledStore, free_bytes, guard, read_through};
 use crate::sled_sync::Sync;
 use crate::store::{Error, Tree};
 
 /// sled's page cache. The default of 1 GiB is more than a small board has.
-const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+pub(crate) const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// A file that is deleted when the disk is so full that sled cannot open.
 const BALLAST_BYTES: u64 = 1024 * 1024;
 /// How often sled writes its buffer by itself. Durability never waits for it.
@@ -39,9 +40,13 @@ pub struct Opened {
 pub enum Recovery {
     /// Nothing: everything acknowledged is there.
     Clean,
-    /// The files open, but records are missing or older than acknowledged, or the
-    /// mark that would tell is damaged or gone. Ask the replicas for what is missing.
-    RolledBack,
+    /// The files opened, but records are missing or older than acknowledged, or the
+    /// mark that would tell is damaged or gone. What could be read is in a new
+    /// database. Ask the replicas for what is missing.
+    RolledBack {
+        /// Where the damaged folder is now.
+        aside: PathBuf,
+    },
     /// sled's snapshot was damaged and set aside (`damaged.snap.*`); nothing is missing.
     SnapshotSetAside,
     /// The folder could not be opened at all. The store is empty; rebuild it
@@ -55,6 +60,7 @@ pub enum Recovery {
 /// Opens the store in `dir` and reads it through once. Damage is never an error
 /// here and never a panic; an `Err` is a full or failing disk, or another process.
 pub fn open(dir: &Path) -> Result<Opened, Error> {
+    resume(dir)?;
     make(dir)?;
     let mut ballast_freed = false;
     let mut first = attempt(dir);
@@ -64,7 +70,9 @@ pub fn open(dir: &Path) -> Result<Opened, Error> {
     }
     let (store, seen, recovery) = match first {
         Err(error) if is_damage(&error) => mend(dir)?,
-        other => other?,
+        Ok((store, seen, false)) => roll_back(dir, store, &seen)?,
+        Ok((store, seen, true)) => (store, seen, Recovery::Clean),
+        Err(error) => return Err(error),
     };
     if !ballast_freed && !ballast(dir).exists() && free_bytes(dir)? > 4 * BALLAST_BYTES {
         lay_ballast(dir).map_err(|e| Error::io("the ballast file", e))?;
@@ -81,27 +89,37 @@ pub fn open(dir: &Path) -> Result<Opened, Error> {
 fn mend(dir: &Path) -> Result<(SledStore, Seen, Recovery), Error> {
     if set_snapshots_aside(dir).map_err(|e| Error::io("the store's snapshot", e))? {
         match attempt(dir) {
-            Ok((store, seen, Recovery::Clean)) => {
-                return Ok((store, seen, Recovery::SnapshotSetAside));
-            }
+            Ok((store, seen, true)) => return Ok((store, seen, Recovery::SnapshotSetAside)),
+            Ok((store, seen, false)) => return roll_back(dir, store, &seen),
             Err(error) if is_damage(&error) => {}
             // The first try had the lock, so what holds it is left over from that
             // try's panic; its files are about to be set aside.
             Err(Error::Busy { .. }) => {}
-            other => return other,
+            Err(error) => return Err(error),
         }
     }
-    let aside = free_name(dir);
-    fs::rename(dir, &aside)
-        .map_err(|e| Error::io(format!("setting aside {}", dir.display()), e))?;
+    let aside = set_aside(dir)?;
     make(dir)?;
     let (store, seen, _) = attempt(dir)?;
     Ok((store, seen, Recovery::RebuiltEmpty { aside }))
 }
 
+/// Goes on with a copy of what is left.
+fn roll_back(
+    dir: &Path,
+    store: SledStore,
+    seen: &Seen,
+) -> Result<(SledStore, Seen, Recovery), Error> {
+    let aside = copy_aside(dir, store.into_db(), seen)?;
+    let (store, seen, _) = attempt(dir)?;
+    // Said once: from here on this is the state.
+    store.accept()?;
+    Ok((store, seen, Recovery::RolledBack { aside }))
+}
+
 /// One try, repeated while sled's threads of an earlier opening in this process
 /// still hold its lock: they let go of it some time after the drop.
-fn attempt(dir: &Path) -> Result<(SledStore, Seen, Recovery), Error> {
+fn attempt(dir: &Path) -> Result<(SledStore, Seen, bool), Error> {
     let since = Instant::now();
     loop {
         match attempt_once(dir) {
@@ -113,7 +131,8 @@ fn attempt(dir: &Path) -> Result<(SledStore, Seen, Recovery), Error> {
     }
 }
 
-fn attempt_once(dir: &Path) -> Result<(SledStore, Seen, Recovery), Error> {
+/// The store, what is in it, and whether that is everything that was acknowledged.
+fn attempt_once(dir: &Path) -> Result<(SledStore, Seen, bool), Error> {
     // sled would fail in the middle of making its files and leave half of them.
     if free_bytes(dir)? < FREE_BYTES_MIN && ballast(dir).exists() {
         return Err(Error::Full {
@@ -132,23 +151,20 @@ fn attempt_once(dir: &Path) -> Result<(SledStore, Seen, Recovery), Error> {
     })?;
     let (mark, found) =
         Mark::open(&dir.join("mark")).map_err(|e| Error::io("the store's mark", e))?;
-    let recovery = match found {
-        _ if seen.promised != seen.summary => Recovery::RolledBack,
-        Found::At(n) if seen.generation >= n => Recovery::Clean,
-        Found::Nothing if !existed || (seen.generation == 0 && seen.summary.records == 0) => {
-            Recovery::Clean
-        }
-        _ => Recovery::RolledBack,
-    };
-    if recovery == Recovery::RolledBack || found == Found::Nothing {
-        // Said once: from here on this is the state. A first mark takes its place
-        // on the disk now, while there is room.
-        mark.set(seen.generation)
-            .map_err(|e| Error::io("the store's mark", e))?;
-    }
+    let untouched = !existed || (seen.generation == 0 && seen.summary.records == 0);
+    let whole = seen.promised == seen.summary
+        && match found {
+            Found::At(n) => seen.generation >= n,
+            Found::Nothing => untouched,
+            Found::Damaged => false,
+        };
     let sync = Sync::open(dir).map_err(|e| Error::io(dir.display().to_string(), e))?;
     let store = SledStore::new(db, dir, mark, sync, &seen);
-    Ok((store, seen, recovery))
+    if whole && found == Found::Nothing {
+        // A first mark takes its place on the disk now, while there is room.
+        store.accept()?;
+    }
+    Ok((store, seen, whole))
 }
 
 /// Damage of the files, as against trouble of the machine, for which nothing is set aside.
@@ -178,21 +194,7 @@ fn set_snapshots_aside(dir: &Path) -> io::Result<bool> {
     Ok(any)
 }
 
-/// `DIR.damaged-N`, the first that is free.
-fn free_name(dir: &Path) -> PathBuf {
-    let mut n = 1u32;
-    loop {
-        let mut name = dir.as_os_str().to_owned();
-        name.push(format!(".damaged-{n}"));
-        let path = PathBuf::from(name);
-        if !path.exists() {
-            return path;
-        }
-        n += 1;
-    }
-}
-
-fn make(dir: &Path) -> Result<(), Error> {
+pub(crate) fn make(dir: &Path) -> Result<(), Error> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.map_err(|e| Error::io(dir.display().to_string(), e))
 }

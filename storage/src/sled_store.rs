@@ -21,7 +21,7 @@ pub use crate::sled_open::{Opened, Recovery, open};
 pub const FREE_BYTES_MIN: u64 = 1024 * 1024;
 
 /// Before all trees: the summary and the number of the last flush.
-const SUMMARY_KEY: &[u8] = b"\0summary";
+pub(crate) const SUMMARY_KEY: &[u8] = b"\0summary";
 
 /// See the module's words. Made by [`open`].
 #[derive(Debug)]
@@ -51,6 +51,19 @@ impl SledStore {
             damaged: Cell::new(seen.damaged.len() as u64),
             broken: None,
         }
+    }
+
+    /// Marks the present state as the acknowledged one.
+    pub(crate) fn accept(&self) -> Result<(), Error> {
+        let set = self.mark.set(self.generation);
+        set.map_err(|e| Error::io("the store's mark", e))
+    }
+
+    /// The database alone, the store given up.
+    pub(crate) fn into_db(mut self) -> sled::Db {
+        self.db
+            .take()
+            .expect("invariant: the database is there until drop")
     }
 
     fn db(&self) -> &sled::Db {
@@ -211,9 +224,7 @@ impl Store for SledStore {
         self.generation = next;
         self.changed = false;
         // Durable already; a mark that stays behind only hides a later loss.
-        self.mark
-            .set(next)
-            .map_err(|e| Error::io("the store's mark", e))
+        self.accept()
     }
 
     fn usage(&self) -> Usage {
@@ -280,7 +291,7 @@ pub(crate) fn read_through(db: &sled::Db) -> sled::Result<Seen> {
     Ok(seen)
 }
 
-fn sealed_summary(summary: &Summary, generation: u64) -> Vec<u8> {
+pub(crate) fn sealed_summary(summary: &Summary, generation: u64) -> Vec<u8> {
     seal(Tree::Meta, SUMMARY_KEY, &summary.encode(generation))
 }
 

@@ -138,7 +138,7 @@ fn check_store(dir: &Path, truth: &Truth, harm: &str) -> &'static str {
         assert!(
             matches!(
                 opened.recovery,
-                Recovery::RolledBack | Recovery::RebuiltEmpty { .. }
+                Recovery::RolledBack { .. } | Recovery::RebuiltEmpty { .. }
             ),
             "{harm}: {missing} missing, {stale} stale, {:?}",
             opened.recovery
@@ -155,11 +155,14 @@ fn check_store(dir: &Path, truth: &Truth, harm: &str) -> &'static str {
     assert_eq!(
         again.store.get(Tree::Meta, b"after").unwrap().as_deref(),
         Some(&b"harm"[..]),
-        "{harm}"
+        "{harm}: {:?}, then {:?}",
+        opened.recovery,
+        again.recovery
     );
+    assert_eq!(again.recovery, Recovery::Clean, "{harm}");
     match opened.recovery {
         Recovery::Clean => "clean",
-        Recovery::RolledBack => "rolled back",
+        Recovery::RolledBack { .. } => "rolled back",
         Recovery::SnapshotSetAside => "snapshot set aside",
         Recovery::RebuiltEmpty { .. } => "rebuilt empty",
     }
@@ -280,4 +283,37 @@ fn a_torn_last_record_that_was_never_acknowledged_is_cut_without_a_word_of_loss(
         assert_eq!(opened.recovery.torn_bytes, torn.min(56) as u64);
         assert_eq!(fs::read(&segment).unwrap(), whole);
     }
+}
+
+#[test]
+fn what_can_be_read_of_a_store_that_lost_something_goes_on_in_a_new_one() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("db");
+    let truth = build_store(&dir, 60, 0);
+    fs::remove_file(dir.join("mark")).unwrap();
+
+    let opened = sled_store::open(&dir).unwrap();
+    let Recovery::RolledBack { aside } = &opened.recovery else {
+        panic!("{:?}", opened.recovery);
+    };
+    assert!(aside.join("db").exists());
+    for ((tree, key), value) in &truth {
+        assert_eq!(opened.store.get(*tree, key).unwrap().as_ref(), Some(value));
+    }
+    drop(opened);
+
+    // Killed after the damaged one was set aside: the copy takes the name at the next start.
+    fs::rename(&dir, root.path().join("db.new")).unwrap();
+    let opened = sled_store::open(&dir).unwrap();
+    assert_eq!(opened.recovery, Recovery::Clean);
+    assert_eq!(opened.store.usage().records, truth.len() as u64);
+    drop(opened);
+
+    // Killed in the middle of the copy: the old one is still there, and goes first.
+    fs::create_dir(root.path().join("db.new")).unwrap();
+    fs::write(root.path().join("db.new/db"), b"half a copy").unwrap();
+    let opened = sled_store::open(&dir).unwrap();
+    assert_eq!(opened.recovery, Recovery::Clean);
+    assert_eq!(opened.store.usage().records, truth.len() as u64);
+    assert!(!root.path().join("db.new").exists());
 }

@@ -1,0 +1,110 @@
+//! From a database that lost something to a new one that holds what is left.
+//!
+//! sled 0.34.7 opens a log with a hole in it, takes new writes, acknowledges them, and
+//! drops them at the next opening, because its recovery stops at the hole. So nothing is
+//! ever written into such a database: what can be read of it is copied to `DIR.new`, the
+//! damaged one is set aside, and the new one takes its name.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use crate::sled_open::{CACHE_BYTES, make};
+use crate::sled_store::{FREE_BYTES_MIN, SUMMARY_KEY, Seen, free_bytes, guard, sealed_summary};
+use crate::sled_sync::Sync;
+use crate::store::Error;
+
+/// Bytes that one batch of the copy carries at most, give or take a record.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// Ends what a kill in the middle of [`copy_aside`] may have left. To be called before
+/// anything makes `dir`.
+pub(crate) fn resume(dir: &Path) -> Result<(), Error> {
+    let fresh = fresh(dir);
+    let done = match (dir.exists(), fresh.exists()) {
+        // The damaged one keeps its name until the copy is whole and durable.
+        (false, true) => fs::rename(&fresh, dir),
+        (true, true) => fs::remove_dir_all(&fresh),
+        _ => Ok(()),
+    };
+    done.map_err(|e| Error::io(format!("mending {}", dir.display()), e))
+}
+
+/// Copies what `db` holds into a new database at `dir`, and sets the old one aside.
+/// Returns where that is. The new one has no mark yet, which says that it is not whole.
+pub(crate) fn copy_aside(dir: &Path, db: sled::Db, seen: &Seen) -> Result<PathBuf, Error> {
+    let what = format!("mending {}", dir.display());
+    let fresh = fresh(dir);
+    // sled takes a segment's room twice over while it writes.
+    if free_bytes(dir)? < 2 * seen.summary.bytes + 2 * FREE_BYTES_MIN {
+        return Err(Error::Full { what });
+    }
+    make(&fresh)?;
+    let copied = guard(&what, || copy(&db, &fresh, seen));
+    let copied = copied.and_then(|()| {
+        let synced = Sync::open(&fresh).and_then(|mut sync| sync.run());
+        synced.map_err(|e| Error::io(what.clone(), e))
+    });
+    if copied.is_err() {
+        // The next opening would remove it too; a full disk wants its room back now.
+        let _ = fs::remove_dir_all(&fresh);
+    }
+    copied?;
+    drop(db);
+    let aside = set_aside(dir)?;
+    fs::rename(&fresh, dir)
+        .and_then(|()| match dir.parent() {
+            Some(parent) if parent != Path::new("") => File::open(parent)?.sync_all(),
+            _ => File::open(".")?.sync_all(),
+        })
+        .map_err(|e| Error::io(what, e))?;
+    Ok(aside)
+}
+
+fn copy(from: &sled::Db, to: &Path, seen: &Seen) -> sled::Result<()> {
+    let to = sled::Config::new()
+        .path(to)
+        .cache_capacity(CACHE_BYTES)
+        .open()?;
+    let (mut batch, mut bytes) = (sled::Batch::default(), 0);
+    for row in from.iter() {
+        let (key, value) = row?;
+        if key == SUMMARY_KEY {
+            continue;
+        }
+        bytes += key.len() + value.len();
+        batch.insert(key, value);
+        if bytes >= BATCH_BYTES {
+            to.apply_batch(std::mem::take(&mut batch))?;
+            bytes = 0;
+        }
+    }
+    // One more than the old one's, so that not even an empty one looks untouched.
+    batch.insert(
+        SUMMARY_KEY,
+        sealed_summary(&seen.summary, seen.generation + 1),
+    );
+    to.apply_batch(batch)?;
+    to.flush().map(drop)
+}
+
+/// Gives the folder another name, `DIR.damaged-N` with the first N that is free.
+pub(crate) fn set_aside(dir: &Path) -> Result<PathBuf, Error> {
+    let aside = (1u32..)
+        .map(|n| beside(dir, &format!("damaged-{n}")))
+        .find(|path| !path.exists())
+        .expect("invariant: no disk holds 2^32 folders");
+    fs::rename(dir, &aside)
+        .map_err(|e| Error::io(format!("setting aside {}", dir.display()), e))?;
+    Ok(aside)
+}
+
+fn fresh(dir: &Path) -> PathBuf {
+    beside(dir, "new")
+}
+
+fn beside(dir: &Path, suffix: &str) -> PathBuf {
+    let mut name = dir.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    PathBuf::from(name)
+}
