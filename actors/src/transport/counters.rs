@@ -34,6 +34,9 @@ counters! {
     door_dropped,
     /// Door messages and door handshakes turned away by the rate limit.
     door_limited,
+    /// Connections to the door ended by us: they said too much or stayed too long, or their
+    /// room was needed.
+    door_cut,
     /// Frames published (once for each publish, however many subscribers).
     published,
     /// Publishes discarded because the command queue was full.

@@ -2,11 +2,13 @@
 //! routing id leads to which key.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::counters::{Counters, count};
 use super::endpoint::{DOOR_BYTES_MAX, FRAME_BYTES_MAX, listener, tcp};
 use super::outward::resubscribe;
+use super::porter::Porter;
 use super::sockets::{Bound, CurveKeys, Error, Key, SocketsConfig};
 use super::zap::{DOOR, MESH};
 
@@ -33,6 +35,7 @@ pub struct Inward {
     counters: Arc<Counters>,
     topics: Vec<Vec<u8>>,
     listening: [Listening; 4],
+    porter: Porter,
     pub routes: Routes,
 }
 
@@ -45,72 +48,58 @@ struct Listening {
 }
 
 impl Inward {
-    /// Binds all four; if one fails, none stays bound.
+    /// Binds all four, the door behind its porter; if one fails, none stays bound.
     pub fn start(
         context: zmq::Context,
         config: &SocketsConfig,
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
         let ports = config.ports;
-        let closed = |(which, port)| Listening {
+        let mut listening = [
+            (Which::Router, tcp(config.host, ports.router)),
+            (Which::Publisher, tcp(config.host, ports.publisher)),
+            (Which::Subscriber, tcp(config.host, ports.subscriber)),
+            (Which::Door, tcp(Ipv4Addr::LOCALHOST.into(), 0)),
+        ]
+        .map(|(which, endpoint)| Listening {
             which,
-            endpoint: tcp(config.host, port),
+            endpoint,
             socket: None,
-        };
-        let mut inward = Self {
+        });
+        for one in &mut listening {
+            one.open(&context, &config.keys, &[])
+                .map_err(|source| Error::Bind {
+                    endpoint: one.endpoint.clone(),
+                    source,
+                })?;
+        }
+        let outer = SocketAddr::new(config.host, ports.door);
+        let porter = loopback_port(&listening)
+            .and_then(|inner| Porter::start(outer, inner, counters.clone()))
+            .map_err(|e| Error::Bind {
+                endpoint: tcp(config.host, ports.door),
+                source: zmq::Error::from_raw(e.raw_os_error().unwrap_or_default()),
+            })?;
+        Ok(Self {
             context,
             keys: config.keys.clone(),
             counters,
             topics: Vec::new(),
-            listening: [
-                (Which::Router, ports.router),
-                (Which::Publisher, ports.publisher),
-                (Which::Subscriber, ports.subscriber),
-                (Which::Door, ports.door),
-            ]
-            .map(closed),
+            listening,
+            porter,
             routes: Routes::default(),
-        };
-        for at in 0..inward.listening.len() {
-            inward.open(at).map_err(|source| Error::Bind {
-                endpoint: inward.listening[at].endpoint.clone(),
-                source,
-            })?;
-        }
-        Ok(inward)
-    }
-
-    fn open(&mut self, at: usize) -> zmq::Result<()> {
-        let Listening {
-            which, endpoint, ..
-        } = &self.listening[at];
-        let (kind, domain, bytes_max) = match which {
-            Which::Router => (zmq::ROUTER, MESH, FRAME_BYTES_MAX),
-            Which::Publisher => (zmq::PUB, MESH, FRAME_BYTES_MAX),
-            Which::Subscriber => (zmq::SUB, MESH, FRAME_BYTES_MAX),
-            Which::Door => (zmq::ROUTER, DOOR, DOOR_BYTES_MAX),
-        };
-        let socket = listener(&self.context, kind, &self.keys, domain, bytes_max)?;
-        if *which == Which::Subscriber {
-            resubscribe(&socket, &[], &self.topics)?;
-        }
-        socket.set_ipv6(endpoint.contains('['))?;
-        socket.bind(endpoint)?;
-        if let Ok(real) = socket.get_last_endpoint()? {
-            self.listening[at].endpoint = real;
-        }
-        self.listening[at].socket = Some(socket);
-        Ok(())
+        })
     }
 
     /// Where everything listens.
     pub fn bound(&self) -> Bound {
-        let [router, publisher, subscriber, door] = &self.listening;
+        let [router, publisher, subscriber, _] = &self.listening;
+        let door = self.porter.address();
         Bound {
             router: router.endpoint.clone(),
             publisher: publisher.endpoint.clone(),
             subscriber: subscriber.endpoint.clone(),
-            door: door.endpoint.clone(),
+            door: tcp(door.ip(), door.port()),
         }
     }
 
@@ -148,13 +137,47 @@ impl Inward {
 
     /// Tries to listen again where it was closed. True when all are open.
     pub fn reopen(&mut self) -> bool {
-        for at in 0..self.listening.len() {
-            if self.listening[at].socket.is_none() && self.open(at).is_err() {
+        for one in &mut self.listening {
+            if one.socket.is_none() && one.open(&self.context, &self.keys, &self.topics).is_err() {
                 count(&self.counters.rebind_retried);
             }
         }
         self.listening.iter().all(|one| one.socket.is_some())
     }
+}
+
+impl Listening {
+    fn open(
+        &mut self,
+        context: &zmq::Context,
+        keys: &CurveKeys,
+        topics: &[Vec<u8>],
+    ) -> zmq::Result<()> {
+        let (kind, domain, bytes_max) = match self.which {
+            Which::Router => (zmq::ROUTER, MESH, FRAME_BYTES_MAX),
+            Which::Publisher => (zmq::PUB, MESH, FRAME_BYTES_MAX),
+            Which::Subscriber => (zmq::SUB, MESH, FRAME_BYTES_MAX),
+            Which::Door => (zmq::ROUTER, DOOR, DOOR_BYTES_MAX),
+        };
+        let socket = listener(context, kind, keys, domain, bytes_max)?;
+        if self.which == Which::Subscriber {
+            resubscribe(&socket, &[], topics)?;
+        }
+        socket.set_ipv6(self.endpoint.contains('['))?;
+        socket.bind(&self.endpoint)?;
+        if let Ok(real) = socket.get_last_endpoint()? {
+            self.endpoint = real;
+        }
+        self.socket = Some(socket);
+        Ok(())
+    }
+}
+
+/// Where the porter finds the door.
+fn loopback_port(listening: &[Listening]) -> std::io::Result<SocketAddr> {
+    let door = listening.iter().find(|one| one.which == Which::Door);
+    door.and_then(|one| one.endpoint.strip_prefix("tcp://")?.parse().ok())
+        .ok_or_else(|| std::io::ErrorKind::AddrNotAvailable.into())
 }
 
 /// Which routing id of the ROUTER leads to which key. The key is what the handshake proved;

@@ -11,6 +11,7 @@ pub mod knock;
 mod messages;
 mod monitored;
 mod outward;
+mod porter;
 mod reading;
 mod selftest;
 mod sending;

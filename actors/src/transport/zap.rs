@@ -26,8 +26,6 @@ pub struct Zap {
     /// Members let in since the listening sockets were last built: only their removal can
     /// leave a connection open. At most as large as the allow-list.
     admitted: BTreeSet<Key>,
-    /// Handshakes at the door since it was last built.
-    pub door_admitted: u32,
     /// The wrong key that is being tried on ourselves.
     pub probe: Option<Key>,
     door_handshakes: Bucket,
@@ -45,7 +43,6 @@ impl Zap {
             socket,
             allow: Arc::default(),
             admitted: BTreeSet::new(),
-            door_admitted: 0,
             probe: None,
             door_handshakes: Bucket::new(rate),
             counters: Arc::default(),
@@ -125,7 +122,6 @@ impl Zap {
             return Verdict::Refuse;
         }
         if self.door_handshakes.take(now) {
-            self.door_admitted += 1;
             Verdict::Admit(key)
         } else {
             Verdict::Later

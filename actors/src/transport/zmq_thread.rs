@@ -24,9 +24,6 @@ const COMMANDS_BURST: usize = 512;
 const TICK: Duration = Duration::from_millis(500);
 /// How soon to look again while an address is not free or no link permit is left.
 const RETRY: Duration = Duration::from_millis(5);
-/// Handshakes after which the door is built anew: strangers may hold connections open, and
-/// nothing else ends them.
-const DOOR_HANDSHAKES_MAX: u32 = 1024;
 
 /// Where commands come in.
 pub struct Inbox {
@@ -355,11 +352,6 @@ impl Thread {
                 ticket,
                 result: Err(error),
             });
-        }
-        if self.zap.door_admitted > DOOR_HANDSHAKES_MAX {
-            self.zap.door_admitted = 0;
-            self.inward.rebuild(&[Which::Door]);
-            self.closed = true;
         }
         // Also finds out that every handle is gone, which wakes nobody.
         self.perform_commands(now);

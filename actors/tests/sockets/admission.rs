@@ -95,6 +95,42 @@ async fn a_message_too_long_for_the_door_closes_the_connection() {
 }
 
 #[tokio::test]
+async fn a_message_of_endless_parts_at_the_door_is_cut_off_and_the_next_guest_served() {
+    let mut host = node(config(&keys(), &[]));
+    let endless = Client::new(zmq::DEALER, Some(&host), &host.bound.door);
+    for _ in 0..16 {
+        endless
+            .socket
+            .send(vec![0; DOOR_BYTES_MAX], zmq::SNDMORE)
+            .unwrap();
+    }
+    // libzmq sends the parts when it has the last.
+    endless.socket.send("", 0).unwrap();
+    endless.sees(zmq::SocketEvent::DISCONNECTED).await;
+    assert!(read(&host.counters.door_cut) >= 1);
+    drop(endless);
+    let guest = Client::new(zmq::DEALER, Some(&host), &host.bound.door);
+    guest.socket.send("good day", 0).unwrap();
+    let asked = until(&mut host.up.door, || {}, |_| true).await;
+    assert_eq!(asked.bytes, b"good day");
+}
+
+#[tokio::test]
+async fn a_crowd_at_the_door_keeps_nobody_out() {
+    let mut host = node(config(&keys(), &[]));
+    let door = host.bound.door.strip_prefix("tcp://").unwrap().to_owned();
+    let crowd: Vec<_> = (0..200)
+        .map(|_| std::net::TcpStream::connect(&door).unwrap())
+        .collect();
+    let guest = Client::new(zmq::DEALER, Some(&host), &host.bound.door);
+    guest.socket.send("good day", 0).unwrap();
+    let asked = until(&mut host.up.door, || {}, |_| true).await;
+    assert_eq!(asked.bytes, b"good day");
+    assert!(read(&host.counters.door_cut) >= 100);
+    drop(crowd);
+}
+
+#[tokio::test]
 async fn a_removed_key_is_cut_off_while_another_member_goes_on() {
     let (mut parent, mut children) = family(2);
     let (mut stays, mut goes) = (children.remove(0), children.remove(0));

@@ -1,0 +1,183 @@
+//! Stands before the door: takes every TCP connection there, and passes on as many bytes for
+//! as long as one question needs.
+//!
+//! Anybody may connect to a door, and libzmq bounds neither the connections of a socket, nor
+//! their age, nor the parts of a message: a stranger with one endless message would fill a
+//! small board's memory. So the door's ROUTER listens on the loopback interface only, and
+//! what reaches it from outside has passed here. The bytes are CURVE's; nothing is read.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use super::counters::{Counters, count};
+use super::endpoint::DOOR_BYTES_MAX;
+
+/// Connections at once. One more ends the oldest of the address that has most.
+const CONNECTIONS_MAX: usize = 64;
+/// What one connection may say: its handshake, and its question with some tries.
+const BYTES_MAX: u64 = 4 * DOOR_BYTES_MAX as u64;
+/// How long a connection may stay: the longest wait for an answer, and room.
+const STAY_MAX: Duration = Duration::from_secs(60);
+/// How long to wait when the system has no descriptor left for another connection.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// The porter's thread. Dropping it ends every connection and frees the address.
+#[derive(Debug)]
+pub struct Porter {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Porter {
+    /// Listens on `outer` (port 0: the system chooses) and passes on to `inner`.
+    pub fn start(
+        outer: SocketAddr,
+        inner: SocketAddr,
+        counters: Arc<Counters>,
+    ) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
+        let listener = runtime.block_on(TcpListener::bind(outer))?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("chorus-porter".into())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = serve(&listener, inner, &counters) => {}
+                        // The sender's end is dropped, never used.
+                        _ = stopped => {}
+                    }
+                });
+            })?;
+        Ok(Self {
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it listens, the port as it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Porter {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed; there is nobody to hand it to.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(listener: &TcpListener, inner: SocketAddr, counters: &Arc<Counters>) {
+    let mut guests = Guests::default();
+    loop {
+        let Ok((stream, from)) = listener.accept().await else {
+            tokio::time::sleep(BREATH).await;
+            continue;
+        };
+        if guests.make_room() {
+            count(&counters.door_cut);
+        }
+        let counters = counters.clone();
+        let guest = tokio::spawn(async move {
+            if pass(stream, inner).await == Passed::Cut {
+                count(&counters.door_cut);
+            }
+        });
+        guests.add(from.ip(), guest.abort_handle());
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Passed {
+    /// By one of its sides.
+    Ended,
+    /// By us: it said too much, or stayed too long.
+    Cut,
+}
+
+async fn pass(mut outside: TcpStream, inner: SocketAddr) -> Passed {
+    let Ok(mut inside) = TcpStream::connect(inner).await else {
+        return Passed::Ended;
+    };
+    let (from, mut to) = outside.split();
+    let (answers, mut questions) = inside.split();
+    let mut from = from.take(BYTES_MAX);
+    let mut answers = answers;
+    let ended = async {
+        tokio::select! {
+            _ = copy(&mut from, &mut questions) => {}
+            _ = copy(&mut answers, &mut to) => {}
+        }
+    };
+    let in_time = tokio::time::timeout(STAY_MAX, ended).await.is_ok();
+    let cut = !in_time || from.limit() == 0;
+    let _ = questions.shutdown().await;
+    if cut { Passed::Cut } else { Passed::Ended }
+}
+
+/// The open connections, oldest first.
+#[derive(Debug, Default)]
+struct Guests {
+    open: VecDeque<(IpAddr, AbortHandle)>,
+}
+
+impl Guests {
+    /// Ends one if there is no room for another. True if it did.
+    fn make_room(&mut self) -> bool {
+        self.open.retain(|(_, guest)| !guest.is_finished());
+        if self.open.len() < CONNECTIONS_MAX {
+            return false;
+        }
+        let addresses: Vec<IpAddr> = self.open.iter().map(|(from, _)| *from).collect();
+        let at = oldest_of_most(&addresses);
+        if let Some((_, guest)) = at.and_then(|at| self.open.remove(at)) {
+            guest.abort();
+        }
+        true
+    }
+
+    fn add(&mut self, from: IpAddr, guest: AbortHandle) {
+        self.open.push_back((from, guest));
+    }
+}
+
+/// Where the oldest connection of the address with most of them stands, so that one
+/// address that takes all the room loses its own.
+fn oldest_of_most(addresses: &[IpAddr]) -> Option<usize> {
+    let times = |address: &IpAddr| addresses.iter().filter(|a| *a == address).count();
+    let most = addresses.iter().map(times).max()?;
+    addresses.iter().position(|address| times(address) == most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_all_the_room_loses_its_own() {
+        let [a, b, c] = [1, 2, 3].map(|n| IpAddr::from([10, 0, 0, n]));
+        assert_eq!(oldest_of_most(&[]), None);
+        assert_eq!(oldest_of_most(&[a, b, b, c, b]), Some(1));
+        assert_eq!(oldest_of_most(&[a, b, c]), Some(0));
+    }
+}
