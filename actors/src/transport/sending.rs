@@ -210,10 +210,11 @@ impl State {
         self.a.roster = roster;
         self.a.introduction = introduction;
         self.listen_to(self.wanted.clone());
-        self.outboxes
-            .retain(|node, _| self.a.roster.get(node).is_some());
-        self.inboxes
-            .retain(|node, _| self.a.roster.get(node).is_some());
+        // Who fell with its enroller may be adopted; its session then goes on where it was,
+        // since neither side was restarted.
+        let gone = |node: &NodeId| self.a.roster.is_revoked(node);
+        self.outboxes.retain(|node, _| !gone(node));
+        self.inboxes.retain(|node, _| !gone(node));
     }
 
     /// Ends the connections of those who were revoked a moment ago.
