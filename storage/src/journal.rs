@@ -21,10 +21,15 @@ use crate::mark::{Found, Mark};
 use crate::segment::{self, Hash, PAYLOAD_BYTES_MAX, encode, scan};
 use crate::store::{Error, limit};
 
+mod compact;
+pub use compact::read;
+
 /// The longest payload in bytes.
 pub const RECORD_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
 /// A segment that has grown to this many bytes takes no more. It bounds the memory of opening.
 pub const SEGMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The kind of a record of the journal's own: [`Journal::compact`] left out all before it.
+pub const BASE: u8 = u8::MAX;
 
 /// A record's number, from 1, without gaps unless something was lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,7 +40,7 @@ pub struct Seq(pub u64);
 pub struct Record {
     /// Its number.
     pub seq: Seq,
-    /// What kind of thing it is; the caller's numbering.
+    /// What kind of thing it is; the caller's numbering, below [`BASE`].
     pub kind: u8,
     /// At most [`RECORD_BYTES_MAX`].
     pub payload: Vec<u8>,
@@ -87,6 +92,7 @@ pub struct Journal {
     last: u64,
     hash: Hash,
     current: Option<Segment>,
+    whole: bool,
     broken: Option<String>,
 }
 
@@ -116,6 +122,7 @@ impl Journal {
             last: 0,
             hash: [0; 32],
             current: None,
+            whole: true,
             broken: None,
         };
         let count = names.len();
@@ -125,13 +132,18 @@ impl Journal {
             let scan = scan(&bytes, salt);
             let before = journal.last;
             for frame in scan.frames.iter().filter(|frame| frame.seq > before) {
-                if frame.seq != journal.last + 1 || frame.previous != journal.hash {
+                // What a compaction left out is not missing.
+                let base = frame.kind == BASE && journal.last == 0;
+                if !base && (frame.seq != journal.last + 1 || frame.previous != journal.hash) {
                     recovery.cuts.push(Cut {
                         after: Seq(journal.last),
                         next: Some(Seq(frame.seq)),
                     });
                 }
                 (journal.last, journal.hash) = (frame.seq, frame.hash);
+                if frame.kind == BASE {
+                    continue;
+                }
                 let payload = bytes[frame.payload.clone()].to_vec();
                 replay(Record {
                     seq: Seq(frame.seq),
@@ -177,6 +189,7 @@ impl Journal {
                 .set(journal.last)
                 .map_err(|e| Error::io("the journal's mark", e))?;
         }
+        journal.whole = recovery.is_whole();
         Ok(Opened { journal, recovery })
     }
 

@@ -1,0 +1,78 @@
+//! Leaving out what is of no use any longer, and reading beside whoever has the journal open.
+
+use std::fs;
+use std::path::Path;
+
+use super::{BASE, Journal, Record, Seq, list};
+use crate::home::sync_dir;
+use crate::segment::{self, scan};
+use crate::store::Error;
+
+/// Most bytes of one batch of kept records: far below a segment.
+const BATCH_BYTES: usize = 1024 * 1024;
+
+impl Journal {
+    /// Puts `keep` in the place of everything that stands here, under new
+    /// numbers. What is to be kept is durable before anything is deleted; a crash
+    /// in between leaves both, so replaying a record twice must do no harm.
+    ///
+    /// False, and nothing has changed, for a journal that has lost something: the
+    /// trace of that must stay.
+    pub fn compact(&mut self, keep: &[(u8, &[u8])]) -> Result<bool, Error> {
+        if !self.whole {
+            return Ok(false);
+        }
+        let failed = |e| Error::io("a compaction of the journal", e);
+        let old = list(&self.dir).map_err(failed)?;
+        // The next append begins a segment of its own.
+        self.current = None;
+        let mut batch: Vec<(u8, &[u8])> = vec![(BASE, &[])];
+        let mut bytes = 0;
+        for record in keep {
+            if bytes + record.1.len() > BATCH_BYTES {
+                self.append_batch(&batch)?;
+                batch.clear();
+                bytes = 0;
+            }
+            batch.push(*record);
+            bytes += record.1.len() + segment::HEADER_BYTES;
+        }
+        self.append_batch(&batch)?;
+        for (first, salt) in old {
+            fs::remove_file(segment::path(&self.dir, first, salt)).map_err(failed)?;
+        }
+        sync_dir(&self.dir.join("mark")).map_err(failed)?;
+        Ok(true)
+    }
+}
+
+/// Gives every good record in `dir` to `replay`, in order, and changes nothing:
+/// for a process beside the one that has the journal open. A folder that is not
+/// there has no records.
+pub fn read(dir: &Path, mut replay: impl FnMut(Record)) -> Result<(), Error> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    let failed = |e| Error::io(dir.display().to_string(), e);
+    let mut last = 0;
+    for (first, salt) in list(dir).map_err(failed)? {
+        let bytes = match fs::read(segment::path(dir, first, salt)) {
+            Ok(bytes) => bytes,
+            // Compacted away since it was listed: what counts stands in a later one.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(failed(e)),
+        };
+        for frame in scan(&bytes, salt).frames {
+            if frame.seq <= last || frame.kind == BASE {
+                continue;
+            }
+            last = frame.seq;
+            replay(Record {
+                seq: Seq(frame.seq),
+                kind: frame.kind,
+                payload: bytes[frame.payload.clone()].to_vec(),
+            });
+        }
+    }
+    Ok(())
+}
