@@ -16,10 +16,7 @@ pub mod home;
 pub mod journal;
 mod mark;
 mod segment;
-mod sled_open;
-mod sled_salvage;
 pub mod sled_store;
-mod sled_sync;
 pub mod store;
 mod summary;
 

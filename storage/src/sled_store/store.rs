@@ -1,29 +1,27 @@
-//! sled 0.34.7 behind the [`Store`] trait; none of its panics escapes from here.
-//!
-//! All trees share one sled tree (a byte of prefix each), so that a batch over
-//! several of them is one atomic sled batch.
+//! [`SledStore`]: an open database behind the trait.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use super::sync::Sync;
 use crate::mark::Mark;
-use crate::sled_sync::Sync;
 use crate::store::{Batch, Change, Error, Page, Store, Tree, Usage, name, seal, unseal};
 use crate::summary::Summary;
-
-pub use crate::sled_open::{Opened, Recovery, open};
 
 /// Room that writes leave free on the disk. sled cannot go on after it met a
 /// full disk in the middle of a segment (512 KiB), so it is not let so far: two
 /// segments, one being written and one being cleaned.
 pub const FREE_BYTES_MIN: u64 = 1024 * 1024;
 
-/// Before all trees: the summary and the number of the last flush.
-pub(crate) const SUMMARY_KEY: &[u8] = b"\0summary";
+/// sled's page cache. The default of 1 GiB is more than a small board has.
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// See the module's words. Made by [`open`].
+/// Before all trees: the summary and the number of the last flush.
+pub(super) const SUMMARY_KEY: &[u8] = b"\0summary";
+
+/// A [`Store`] on sled. Made by [`open`](super::open).
 #[derive(Debug)]
 pub struct SledStore {
     // `None` only while it is dropped.
@@ -39,7 +37,7 @@ pub struct SledStore {
 }
 
 impl SledStore {
-    pub(crate) fn new(db: sled::Db, dir: &Path, mark: Mark, sync: Sync, seen: &Seen) -> Self {
+    pub(super) fn new(db: sled::Db, dir: &Path, mark: Mark, sync: Sync, seen: &Seen) -> Self {
         Self {
             db: Some(db),
             dir: dir.to_path_buf(),
@@ -54,13 +52,13 @@ impl SledStore {
     }
 
     /// Marks the present state as the acknowledged one.
-    pub(crate) fn accept(&self) -> Result<(), Error> {
+    pub(super) fn accept(&self) -> Result<(), Error> {
         let set = self.mark.set(self.generation);
         set.map_err(|e| Error::io("the store's mark", e))
     }
 
     /// The database alone, the store given up.
-    pub(crate) fn into_db(mut self) -> sled::Db {
+    pub(super) fn into_db(mut self) -> sled::Db {
         self.db
             .take()
             .expect("invariant: the database is there until drop")
@@ -256,18 +254,18 @@ impl Drop for SledStore {
 
 /// What a full read of the database found.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(super) struct Seen {
     /// The last flush, by the stored summary.
-    pub(crate) generation: u64,
+    pub(super) generation: u64,
     /// What the stored summary promises.
-    pub(crate) promised: Summary,
+    pub(super) promised: Summary,
     /// What is there.
-    pub(crate) summary: Summary,
-    pub(crate) damaged: Vec<(Tree, Vec<u8>)>,
+    pub(super) summary: Summary,
+    pub(super) damaged: Vec<(Tree, Vec<u8>)>,
 }
 
 /// Reads every record. sled reads pages lazily, so that only this finds damage at once.
-pub(crate) fn read_through(db: &sled::Db) -> sled::Result<Seen> {
+pub(super) fn read_through(db: &sled::Db) -> sled::Result<Seen> {
     let mut seen = Seen::default();
     for row in db.iter() {
         let (full, sealed) = row?;
@@ -291,12 +289,12 @@ pub(crate) fn read_through(db: &sled::Db) -> sled::Result<Seen> {
     Ok(seen)
 }
 
-pub(crate) fn sealed_summary(summary: &Summary, generation: u64) -> Vec<u8> {
+pub(super) fn sealed_summary(summary: &Summary, generation: u64) -> Vec<u8> {
     seal(Tree::Meta, SUMMARY_KEY, &summary.encode(generation))
 }
 
 /// Runs a call into sled; a panic in it, or its word for corruption, is damage.
-pub(crate) fn guard<T>(what: &str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
+pub(super) fn guard<T>(what: &str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(sled::Error::Io(e))) if e.to_string().contains("could not acquire lock") => {
@@ -307,8 +305,17 @@ pub(crate) fn guard<T>(what: &str, call: impl FnOnce() -> sled::Result<T>) -> Re
     }
 }
 
+/// Opens sled's own database in `dir`; in it nothing is durable by itself.
+pub(super) fn open_sled(dir: &Path, flush_every_ms: Option<u64>) -> sled::Result<sled::Db> {
+    sled::Config::new()
+        .path(dir)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(flush_every_ms)
+        .open()
+}
+
 /// Free bytes on the disk of `dir`, as this user may use them.
-pub(crate) fn free_bytes(dir: &Path) -> Result<u64, Error> {
+pub(super) fn free_bytes(dir: &Path) -> Result<u64, Error> {
     let room =
         rustix::fs::statvfs(dir).map_err(|e| Error::io(dir.display().to_string(), e.into()))?;
     Ok(room.f_bavail.saturating_mul(room.f_frsize))

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FallocateFlags;
 
 #[derive(Debug)]
-pub(crate) struct Sync {
+pub(super) struct Sync {
     log: File,
     blobs: PathBuf,
     /// Blobs are written once and never changed: each needs one sync.
@@ -22,7 +22,7 @@ pub(crate) struct Sync {
 
 impl Sync {
     /// For the database that is open in `dir`.
-    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let sync = Self {
             log: File::options()
                 .read(true)
@@ -39,7 +39,7 @@ impl Sync {
     /// Takes room on the disk for the next `bytes` of the log, and for holes in it.
     /// sled does not recover from a full disk that it meets in a write, so this
     /// makes it rare; the store is broken when it happens all the same.
-    pub(crate) fn reserve(&self, bytes: u64) -> io::Result<()> {
+    pub(super) fn reserve(&self, bytes: u64) -> io::Result<()> {
         let end = self.log.metadata()?.len().saturating_add(bytes);
         match rustix::fs::fallocate(&self.log, FallocateFlags::KEEP_SIZE, 0, end) {
             // A file system that cannot reserve; the look at the free bytes must do.
@@ -49,7 +49,7 @@ impl Sync {
     }
 
     /// After sled's flush: makes what it wrote durable.
-    pub(crate) fn run(&mut self) -> io::Result<()> {
+    pub(super) fn run(&mut self) -> io::Result<()> {
         let mut present = BTreeSet::new();
         for entry in fs::read_dir(&self.blobs)? {
             let entry = entry?;

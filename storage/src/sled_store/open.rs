@@ -1,19 +1,17 @@
 //! Opening the store's folder, whatever is in it: mend what can be mended, set aside the rest.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::salvage::{copy_aside, make, resume, set_aside};
+use super::store::{FREE_BYTES_MIN, Seen, SledStore, free_bytes, guard, open_sled, read_through};
+use super::sync::Sync;
 use crate::mark::{Found, Mark};
-use crate::sled_salvage::{copy_aside, resume, set_aside};
-use crate::sled_store::{FREE_BYTES_MIN, Seen, SledStore, free_bytes, guard, read_through};
-use crate::sled_sync::Sync;
 use crate::store::{Error, Tree};
 
-/// sled's page cache. The default of 1 GiB is more than a small board has.
-pub(crate) const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// A file that is deleted when the disk is so full that sled cannot open.
 const BALLAST_BYTES: u64 = 1024 * 1024;
 /// How often sled writes its buffer by itself. Durability never waits for it.
@@ -141,11 +139,7 @@ fn attempt_once(dir: &Path) -> Result<(SledStore, Seen, bool), Error> {
     }
     let existed = dir.join("db").exists();
     let (db, seen) = guard(&dir.display().to_string(), || {
-        let db = sled::Config::new()
-            .path(dir)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(Some(BACKGROUND_FLUSH_MS))
-            .open()?;
+        let db = open_sled(dir, Some(BACKGROUND_FLUSH_MS))?;
         let seen = read_through(&db)?;
         Ok((db, seen))
     })?;
@@ -192,11 +186,6 @@ fn set_snapshots_aside(dir: &Path) -> io::Result<bool> {
         }
     }
     Ok(any)
-}
-
-pub(crate) fn make(dir: &Path) -> Result<(), Error> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|e| Error::io(dir.display().to_string(), e))
 }
 
 fn ballast(dir: &Path) -> PathBuf {

@@ -5,12 +5,14 @@
 //! ever written into such a database: what can be read of it is copied to `DIR.new`, the
 //! damaged one is set aside, and the new one takes its name.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::sled_open::{CACHE_BYTES, make};
-use crate::sled_store::{FREE_BYTES_MIN, SUMMARY_KEY, Seen, free_bytes, guard, sealed_summary};
-use crate::sled_sync::Sync;
+use super::store::{
+    FREE_BYTES_MIN, SUMMARY_KEY, Seen, free_bytes, guard, open_sled, sealed_summary,
+};
+use super::sync::Sync;
 use crate::store::Error;
 
 /// Bytes that one batch of the copy carries at most, give or take a record.
@@ -18,7 +20,7 @@ const BATCH_BYTES: usize = 256 * 1024;
 
 /// Ends what a kill in the middle of [`copy_aside`] may have left. To be called before
 /// anything makes `dir`.
-pub(crate) fn resume(dir: &Path) -> Result<(), Error> {
+pub(super) fn resume(dir: &Path) -> Result<(), Error> {
     let fresh = fresh(dir);
     let done = match (dir.exists(), fresh.exists()) {
         // The damaged one keeps its name until the copy is whole and durable.
@@ -31,7 +33,7 @@ pub(crate) fn resume(dir: &Path) -> Result<(), Error> {
 
 /// Copies what `db` holds into a new database at `dir`, and sets the old one aside.
 /// Returns where that is. The new one has no mark yet, which says that it is not whole.
-pub(crate) fn copy_aside(dir: &Path, db: sled::Db, seen: &Seen) -> Result<PathBuf, Error> {
+pub(super) fn copy_aside(dir: &Path, db: sled::Db, seen: &Seen) -> Result<PathBuf, Error> {
     let what = format!("mending {}", dir.display());
     let fresh = fresh(dir);
     // sled takes a segment's room twice over while it writes.
@@ -61,10 +63,7 @@ pub(crate) fn copy_aside(dir: &Path, db: sled::Db, seen: &Seen) -> Result<PathBu
 }
 
 fn copy(from: &sled::Db, to: &Path, seen: &Seen) -> sled::Result<()> {
-    let to = sled::Config::new()
-        .path(to)
-        .cache_capacity(CACHE_BYTES)
-        .open()?;
+    let to = open_sled(to, None)?;
     let (mut batch, mut bytes) = (sled::Batch::default(), 0);
     for row in from.iter() {
         let (key, value) = row?;
@@ -88,7 +87,7 @@ fn copy(from: &sled::Db, to: &Path, seen: &Seen) -> sled::Result<()> {
 }
 
 /// Gives the folder another name, `DIR.damaged-N` with the first N that is free.
-pub(crate) fn set_aside(dir: &Path) -> Result<PathBuf, Error> {
+pub(super) fn set_aside(dir: &Path) -> Result<PathBuf, Error> {
     let aside = (1u32..)
         .map(|n| beside(dir, &format!("damaged-{n}")))
         .find(|path| !path.exists())
@@ -96,6 +95,12 @@ pub(crate) fn set_aside(dir: &Path) -> Result<PathBuf, Error> {
     fs::rename(dir, &aside)
         .map_err(|e| Error::io(format!("setting aside {}", dir.display()), e))?;
     Ok(aside)
+}
+
+/// The folder, for nobody else's eyes.
+pub(super) fn make(dir: &Path) -> Result<(), Error> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|e| Error::io(dir.display().to_string(), e))
 }
 
 fn fresh(dir: &Path) -> PathBuf {
