@@ -2,8 +2,10 @@
 //!
 //! A use is journalled before it is answered, and the entry that it led to is
 //! part of it: the same keys asking again get the same entry, and since
-//! signatures are deterministic the same bytes, also after a restart and after
-//! the token has expired. A key that belongs already may come with another
+//! signatures are deterministic the same bytes, also after a restart and for
+//! [`USE_KEPT_S`] after the token has expired. A token names the journal that its
+//! uses are counted in: where that is gone, nobody can tell whether the token was
+//! used, and it admits nobody any more. A key that belongs already may come with another
 //! token: that is how a node whose journal is lost, or that moves, is enrolled
 //! again, and it raises the floor of its incarnations.
 //!
@@ -18,13 +20,15 @@ use crate::ids::{CurveKey, Label, MeshId, NodeId};
 use crate::trust::item::Entry;
 use crate::trust::roster::Roster;
 use crate::trust::set::ENTRIES_MAX;
-use crate::trust::token::{Token, TokenError, numbered};
+use crate::trust::token::{JournalId, Token, TokenError, numbered};
 use crate::wire::identity::PublicKey;
 use crate::wire::message::{Enrol, Refused};
 
-/// Most uses that a door remembers; none is forgotten, or a clock set back
-/// would make an old token good again.
+/// Most uses that a door remembers.
 pub const USES_KEPT_MAX: usize = 2 * ENTRIES_MAX;
+/// How long after its token's end a use is remembered: a week, in which the same
+/// keys may ask again.
+pub const USE_KEPT_S: u64 = 7 * 86_400;
 
 /// A token's use, for the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +38,36 @@ pub struct Use {
     pub nonce: [u8; 16],
     /// What it led to.
     pub entry: Entry,
+    /// The token's end, Unix time in seconds; 0 where that was not written down.
+    #[serde(default)]
+    pub expires_s: u64,
+}
+
+impl Use {
+    /// Whether it need not be remembered any longer at `now_unix_s`.
+    pub fn is_over(&self, now_unix_s: u64) -> bool {
+        self.expires_s > 0 && self.expires_s.saturating_add(USE_KEPT_S) <= now_unix_s
+    }
+}
+
+/// What is remembered of the uses that are not: it stands for all of them, so
+/// that a clock set back makes no old token good again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// Tokens that end by then are refused whatever the clock says. Unix time in seconds.
+    pub upto_s: u64,
+    /// The highest `issued` of their entries.
+    pub issued: u64,
+}
+
+impl Closed {
+    /// With one more use that is over.
+    pub fn and(self, it: &Use) -> Self {
+        Self {
+            upto_s: self.upto_s.max(it.expires_s),
+            issued: self.issued.max(it.entry.issued),
+        }
+    }
 }
 
 /// What to do, in this order.
@@ -63,6 +97,11 @@ pub enum Refusal {
     /// Past its time.
     #[error("the token has expired; ask for a new one")]
     Expired,
+    /// The journal that counted its uses is gone.
+    #[error(
+        "the token's uses were counted in a journal that the enroller has lost; ask for a new one"
+    )]
+    Void,
     /// Other keys have used it up.
     #[error("the token has been used up; ask for a new one")]
     Used,
@@ -96,6 +135,7 @@ impl Refusal {
             Refusal::WrongEnroller => "wrong_enroller",
             Refusal::NotAnEnroller => "not_an_enroller",
             Refusal::Expired => "token_expired",
+            Refusal::Void => "token_void",
             Refusal::Used => "token_used",
             Refusal::Revoked => "revoked",
             Refusal::WeakKey => "weak_key",
@@ -121,6 +161,8 @@ impl From<Refusal> for Refused {
 pub struct Door {
     mesh: MeshId,
     own: NodeId,
+    journal: JournalId,
+    closed: Closed,
     uses: BTreeMap<[u8; 16], BTreeMap<NodeId, Entry>>,
     kept: usize,
     /// Who was last given a name or link key here: entries need a moment to
@@ -131,16 +173,25 @@ pub struct Door {
 }
 
 impl Door {
-    /// The door of enroller `own`, with the uses that its journal holds, in order.
-    pub fn new(mesh: MeshId, own: NodeId, uses: impl IntoIterator<Item = Use>) -> Self {
+    /// The door of enroller `own`, with the uses that its `journal` holds, in
+    /// order, and what is remembered of those that are over.
+    pub fn new(
+        mesh: MeshId,
+        own: NodeId,
+        journal: JournalId,
+        closed: Closed,
+        uses: impl IntoIterator<Item = Use>,
+    ) -> Self {
         let mut this = Self {
             mesh,
             own,
+            journal,
+            closed,
             uses: BTreeMap::new(),
             kept: 0,
             names: BTreeMap::new(),
             curves: BTreeMap::new(),
-            issued: 0,
+            issued: closed.issued,
         };
         for it in uses {
             this.remember(it);
@@ -192,8 +243,11 @@ impl Door {
             }
             return Ok(vec![Output::Admit(entry.clone())]);
         }
-        if now_unix_s >= token.expires_s {
+        if now_unix_s.max(self.closed.upto_s) >= token.expires_s {
             return Err(Refusal::Expired);
+        }
+        if token.journal() != self.journal {
+            return Err(Refusal::Void);
         }
         if self.used(&token.nonce) >= token.uses {
             return Err(Refusal::Used);
@@ -206,6 +260,7 @@ impl Door {
         let it = Use {
             nonce: token.nonce,
             entry: entry.clone(),
+            expires_s: token.expires_s,
         };
         self.remember(it.clone());
         Ok(vec![Output::Persist(it), Output::Admit(entry)])

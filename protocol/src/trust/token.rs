@@ -25,6 +25,19 @@ pub const DOORS_MAX: usize = 8;
 /// Most uses of one token.
 pub const USES_MAX: u32 = 10_000;
 
+/// Which journal an enroller counts the uses of a token in: random, and a new
+/// one whenever that journal begins or has lost something. A token begins its
+/// nonce with it, so that with the count its tokens end too.
+pub type JournalId = [u8; 8];
+
+/// The nonce of a token whose uses are counted in `journal`.
+pub fn nonce(journal: JournalId, random: [u8; 8]) -> [u8; 16] {
+    let mut nonce = [0; 16];
+    nonce[..8].copy_from_slice(&journal);
+    nonce[8..].copy_from_slice(&random);
+    nonce
+}
+
 const CONTEXT: &[u8] = b"chorus/token/1\0";
 const SIGNATURE: usize = 64;
 /// A host, a colon, a port.
@@ -55,7 +68,7 @@ pub struct Token {
     pub expires_s: u64,
     /// How many keys it admits; 1 to [`USES_MAX`].
     pub uses: u32,
-    /// What tells it from every other token.
+    /// What tells it from every other token; made by [`nonce`].
     #[serde(with = "serde_bytes")]
     pub nonce: [u8; 16],
 }
@@ -93,6 +106,13 @@ pub enum TokenError {
 }
 
 impl Token {
+    /// The journal that counts its uses.
+    pub fn journal(&self) -> JournalId {
+        let mut id = [0; 8];
+        id.copy_from_slice(&self.nonce[..8]);
+        id
+    }
+
     /// Signs the token; `enroller` must be the identity that it names.
     pub fn seal(&self, enroller: &Identity) -> Result<Vec<u8>, TokenError> {
         if enroller.id() != self.enroller {

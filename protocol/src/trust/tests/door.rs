@@ -2,15 +2,25 @@
 
 use super::token::token;
 use super::*;
-use crate::trust::door::{Door, Output, Refusal, Use};
-use crate::trust::token::{Token, TokenError};
+use crate::trust::door::{Closed, Door, Output, Refusal, USE_KEPT_S, Use};
+use crate::trust::token::{Token, TokenError, nonce};
 use crate::wire::codec;
 use crate::wire::message::{Enrol, Refused};
 
 const NOW: u64 = 1_900_000_000;
 
+/// The journal that [`token`] names.
+const JOURNAL: [u8; 8] = [7; 8];
+
 fn door() -> Door {
-    Door::new(mesh(), key(1).id(), [])
+    restored(JOURNAL, Closed::default(), &[])
+}
+fn restored(journal: [u8; 8], closed: Closed, uses: &[Use]) -> Door {
+    Door::new(mesh(), key(1).id(), journal, closed, uses.iter().cloned())
+}
+/// The nonce of another token of the same journal.
+fn other(n: u8) -> [u8; 16] {
+    nonce(JOURNAL, [n; 8])
 }
 fn enrol_with(token: &Token, n: u8) -> Enrol {
     let signer = (0..=255)
@@ -65,7 +75,7 @@ fn the_same_keys_get_the_same_bytes_over_a_restart_and_past_the_expiry() {
     };
     let answer = enter(&key(1), entry.clone());
     let later = mesh_with(&[answer.clone(), enter(&key(1), entry_of_another())]);
-    let mut restarted = Door::new(mesh(), key(1).id(), [used.clone()]);
+    let mut restarted = restored(JOURNAL, Closed::default(), std::slice::from_ref(used));
     for door in [&mut first, &mut restarted] {
         let again = door
             .handle(key(2).id(), &knock, &roster_of(&later), u64::MAX)
@@ -189,7 +199,7 @@ fn names_and_link_keys_given_a_moment_ago_are_taken_too() {
     let mut door = door();
     assert!(ask(&mut door, &token(), 2).is_ok());
     let second = Token {
-        nonce: [8; 16],
+        nonce: other(8),
         ..token()
     };
     assert_eq!(
@@ -197,7 +207,7 @@ fn names_and_link_keys_given_a_moment_ago_are_taken_too() {
         Err(Refusal::NameTaken(label("a")))
     );
     let third = Token {
-        nonce: [9; 16],
+        nonce: other(9),
         name: None,
         ..token()
     };
@@ -223,7 +233,7 @@ fn a_member_with_another_token_is_enrolled_again_on_a_higher_floor() {
     let mut door = door();
     let first = ask(&mut door, &token(), 2).expect("in");
     let open = Token {
-        nonce: [8; 16],
+        nonce: other(8),
         name: None,
         role: Role::Lead,
         ..token()
@@ -236,7 +246,7 @@ fn a_member_with_another_token_is_enrolled_again_on_a_higher_floor() {
         (1, Role::Lead, first.name)
     );
     let third = Token {
-        nonce: [9; 16],
+        nonce: other(9),
         ..open
     };
     assert_eq!(ask(&mut door, &third, 2).map(|it| it.floor), Ok(2));
@@ -272,4 +282,57 @@ fn a_joiner_may_choose_where_the_token_leaves_the_name_open() {
         unnamed.name.to_string(),
         format!("n-{}", key(3).id().short())
     );
+}
+
+/// The journal was lost: whether a token was used, nobody knows.
+#[test]
+fn a_token_of_another_journal_admits_nobody() {
+    let mut first = door();
+    let used = token();
+    assert!(ask(&mut first, &used, 2).is_ok());
+    let mut without = restored([1; 8], Closed::default(), &[]);
+    for n in [2, 3] {
+        assert_eq!(ask(&mut without, &used, n), Err(Refusal::Void));
+    }
+    assert_eq!(Refused::from(Refusal::Void).code, "token_void");
+    let new = Token {
+        nonce: nonce([1; 8], [0; 8]),
+        ..used
+    };
+    assert!(ask(&mut without, &new, 3).is_ok());
+}
+
+#[test]
+fn what_is_left_out_of_the_journal_makes_no_token_good_again() {
+    let mut first = door();
+    let roster = roster_of(&founding());
+    let knock = enrol_with(&token(), 2);
+    let outputs = first.handle(key(2).id(), &knock, &roster, NOW).expect("in");
+    let Output::Persist(used) = &outputs[0] else {
+        panic!("{outputs:?}")
+    };
+    let end = token().expires_s;
+    assert!(
+        !used.is_over(end + USE_KEPT_S - 1),
+        "asking again is allowed for a week"
+    );
+    assert!(used.is_over(end + USE_KEPT_S));
+    let unknown = Use {
+        expires_s: 0,
+        ..used.clone()
+    };
+    assert!(
+        !unknown.is_over(u64::MAX),
+        "written before ends were written down"
+    );
+    // The use is gone, and the clock is set back to before the token's end.
+    let mut later = restored(JOURNAL, Closed::default().and(used), &[]);
+    assert_eq!(ask(&mut later, &token(), 3), Err(Refusal::Expired));
+    let longer = Token {
+        expires_s: end + 1,
+        nonce: other(8),
+        ..token()
+    };
+    let entry = ask(&mut later, &longer, 3).expect("in");
+    assert!(entry.issued > used.entry.issued, "{entry:?}");
 }
