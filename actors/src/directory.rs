@@ -150,8 +150,7 @@ impl Actor for DirectoryActor {
                 reply,
             } => return state.enrol(&myself, key, link, &enrol, reply),
             ToDirectory::Introduce { key, items, reply } => {
-                state.handle(&myself, Input::Page { from: key, items }, Vec::new())?;
-                return state.answer(reply, key, Message::Introduced);
+                return state.introduce(&myself, key, items, reply);
             }
             ToDirectory::Durable(write, result) => {
                 let Some(pending) = state.pending.remove(&write) else {
@@ -173,7 +172,7 @@ impl Actor for DirectoryActor {
 
 impl State {
     /// Feeds the machine; `after` is done when all that it wants durable is.
-    fn handle(
+    pub(crate) fn handle(
         &mut self,
         myself: &ActorRef<ToDirectory>,
         input: Input,
@@ -308,6 +307,9 @@ impl State {
                     members = self.arguments.directory.roster().len(),
                     "roster changed"
                 );
+                if revoked.contains(&self.arguments.identity.id()) {
+                    tracing::error!("this node was revoked; join with new keys, in a new home");
+                }
                 let soon = since(self.arguments.epoch) + MIRROR_AFTER;
                 self.mirror_at.get_or_insert(soon);
                 self.tell()?;

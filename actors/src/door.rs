@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chorus_protocol::ids::{CurveKey, NodeId};
+use chorus_protocol::trust::directory::Input;
 use chorus_protocol::trust::door;
 use chorus_protocol::trust::item::{Claim, Item};
-use chorus_protocol::wire::message::{Enrol, Message, Refused};
+use chorus_protocol::wire::message::{Enrol, Items, Message, Refused};
 use ractor::{ActorProcessingErr, ActorRef};
 
 use crate::directory::{State, Then};
@@ -15,6 +16,25 @@ use crate::store::Write;
 use crate::transport::sockets::DoorReply;
 
 impl State {
+    /// A member whom this node may not know yet shows what proves it. One that was revoked
+    /// is shown what proves that: nobody else would tell it, and it would knock for ever.
+    pub(crate) fn introduce(
+        &mut self,
+        myself: &ActorRef<ToDirectory>,
+        key: NodeId,
+        items: Items,
+        reply: DoorReply,
+    ) -> Result<(), ActorProcessingErr> {
+        let directory = &self.arguments.directory;
+        if directory.roster().is_revoked(&key) {
+            tracing::warn!(key = %key.short(), "a revoked node was refused at the door");
+            let proof = directory.revocation(&key);
+            return self.answer(reply, key, Message::Welcome(proof));
+        }
+        self.handle(myself, Input::Page { from: key, items }, Vec::new())?;
+        self.answer(reply, key, Message::Introduced)
+    }
+
     /// A stranger with a token. The use is journaled before anything is signed.
     pub(crate) fn enrol(
         &mut self,

@@ -296,7 +296,8 @@ impl State {
                 };
                 match result {
                     // The parent knows us now: the refused link is opened anew.
-                    Ok(_) => self.dial(node),
+                    Ok(answer) if self.knows_us(&answer) => self.dial(node),
+                    Ok(_) => tracing::debug!(node = %node.short(), "not known at the door"),
                     Err(why) => tracing::debug!(node = %node.short(), %why, "door"),
                 }
             }

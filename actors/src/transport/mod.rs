@@ -16,5 +16,7 @@ mod reading;
 mod selftest;
 mod sending;
 pub mod sockets;
+pub mod stranger;
+mod told;
 mod zap;
 mod zmq_thread;

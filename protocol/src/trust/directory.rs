@@ -132,6 +132,10 @@ impl Directory {
     pub fn credentials(&self, node: &NodeId) -> Items {
         pages::credentials(&self.set, &self.roster, node)
     }
+    /// What proves that a node was revoked, for whoever it is that asks to come in.
+    pub fn revocation(&self, node: &NodeId) -> Items {
+        pages::revocation(&self.set, node)
+    }
     /// What a node needs first, for `Welcome`.
     pub fn welcome(&self, node: &NodeId) -> Items {
         pages::welcome(&self.set, &self.roster, node)

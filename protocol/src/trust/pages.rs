@@ -65,6 +65,13 @@ pub fn credentials(set: &Set, roster: &Roster, node: &NodeId) -> Items {
     one_page(proof.into_iter())
 }
 
+/// What proves that `node` was revoked. Empty when it was not.
+pub fn revocation(set: &Set, node: &NodeId) -> Items {
+    let ends =
+        |item: &&Arc<Item>| matches!(item.claim(), Claim::Revocation(it) if it.node == *node);
+    one_page(set.by_slot().filter(ends))
+}
+
 /// What `node` needs to know whom it may obey and whom to attach to, most needed
 /// first, as much as one page holds: its own entry, whoever may enrol,
 /// revocations, its possible parents with their addresses, its cluster. The

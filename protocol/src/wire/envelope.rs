@@ -189,7 +189,7 @@ pub struct Receiver<'a> {
 /// Takes a frame that came over `channel` (with this topic, on PUB/SUB).
 ///
 /// `roster` says who the sender is. On [`Channel::Door`] a sender that is
-/// [`Signer::Unknown`] is taken at its own word for `Enrol` and `Introduce`:
+/// [`Signer::Unknown`] or revoked is taken at its own word for `Enrol` and `Introduce`:
 /// its signature proves that it holds the key it names, and nothing else.
 pub fn open<'r>(
     bytes: &[u8],
@@ -223,11 +223,12 @@ pub fn open<'r>(
             is_pinned = true;
             (key, None)
         }
-        Signer::Revoked => return Err(Refusal::Revoked),
-        Signer::Unknown if channel == Channel::Door => {
+        // At the door it is a stranger who is told why it stays outside.
+        Signer::Unknown | Signer::Revoked if channel == Channel::Door => {
             stranger = PublicKey::new(&from).map_err(|_| Refusal::Forged)?;
             (&stranger, None)
         }
+        Signer::Revoked => return Err(Refusal::Revoked),
         Signer::Pinned(_) | Signer::Unknown => return Err(Refusal::Unknown),
     };
     codec::scan(body)?;
