@@ -6,6 +6,8 @@
 //! message, `CHORUS_GOLDEN=write` writes the files that are missing.)
 
 mod frames;
+#[path = "frames/mutate.rs"]
+mod mutate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,6 +22,7 @@ use chorus_protocol::wire::envelope::{Receiver, Signer};
 use chorus_protocol::wire::message::{Message, PhaseNews};
 use chorus_protocol::wire::{Channel, Identity, Topic, open, seal};
 use frames::{Cast, STAMP, Sample};
+use mutate::mutate;
 use serde::Serialize;
 
 fn file(name: &str) -> PathBuf {
@@ -233,34 +236,6 @@ fn a_replay_is_the_gates_business() {
     };
     assert!(admitted(&phase.frame));
     assert!(!admitted(&phase.frame));
-}
-
-/// Changes a few bytes in one of the ways that a wire or an attacker would.
-fn mutate(bytes: &mut Vec<u8>, other: &[u8], noise: &mut Seeded) {
-    let mut below = |n: usize| (noise.bits() % n.max(1) as u64) as usize;
-    for _ in 0..1 + below(4) {
-        if bytes.is_empty() {
-            return;
-        }
-        let at = below(bytes.len());
-        match below(7) {
-            0 => bytes[at] ^= 1 << below(8),
-            1 => bytes[at] = below(256) as u8,
-            2 => bytes.truncate(at),
-            3 => bytes.insert(at, below(256) as u8),
-            // The markers that carry lengths and types are where parsers break.
-            4 => bytes[at] = 0xc0 | below(64) as u8,
-            5 => {
-                let upto = (at + below(40)).min(bytes.len());
-                let piece = bytes[at..upto].to_vec();
-                bytes.splice(at..at, piece);
-            }
-            _ => {
-                bytes.truncate(at);
-                bytes.extend_from_slice(&other[below(other.len())..]);
-            }
-        }
-    }
 }
 
 #[test]
