@@ -64,6 +64,9 @@ pub enum Verb {
         /// Why, for the record
         #[arg(long)]
         reason: Option<String>,
+        /// Also this node itself, or the one that made the mesh
+        #[arg(long)]
+        force: bool,
     },
     /// Show or check the effective configuration
     #[command(after_help = "Example:\n  chorus --dir ~/mesh/a config show")]

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,22 +16,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::error::{Failure, exit};
 use crate::live::Live;
-use crate::{home, report, verbs};
+use crate::verbs::revoke::Whom;
+use crate::{connections, home, report, verbs};
 
 /// The longest line in bytes, either way.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// Lines of one answer: 64 peers a line, so more than a mesh has members.
 const LINES_MAX: usize = 1024;
-/// Connections served at a time; more wait in the system's queue.
-const CONNECTIONS_MAX: usize = 16;
-/// How long one connection may take.
-const SERVE_MAX: Duration = Duration::from_secs(5);
-/// How long a client waits: a turn behind full connections, and its own.
+/// How long a client waits: twice what a connection may last.
 const ASK_MAX: Duration = Duration::from_secs(10);
 
 /// What a node can be asked.
@@ -50,6 +46,9 @@ pub enum Request {
         node: String,
         /// Why.
         reason: String,
+        /// Even where it is this node, or the one that made the mesh.
+        #[serde(default)]
+        force: bool,
     },
 }
 
@@ -83,23 +82,9 @@ pub fn listen(home: &Home) -> Result<UnixListener, Failure> {
 
 /// Serves until it is dropped.
 pub async fn serve(listener: UnixListener, live: Live, home: Home) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => {
-                    let served = serve_one(stream, live.clone(), home.clone());
-                    connections.spawn(timeout(SERVE_MAX, served));
-                }
-                Err(why) => {
-                    // Out of descriptors, as a rule: let some close.
-                    tracing::warn!(%why, "the control socket cannot accept");
-                    sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-    }
+    let accept = async || listener.accept().await.map(|(stream, _)| stream);
+    let one = |stream| serve_one(stream, live.clone(), home.clone());
+    connections::serve("the control socket", accept, one).await;
 }
 
 async fn serve_one(stream: UnixStream, live: Live, home: Home) {
@@ -147,8 +132,13 @@ async fn handle(request: Request, live: &Live, home: &Home) -> Result<Vec<Value>
         Request::Status {} => Ok(vec![report::status(&snapshot)]),
         Request::Peers {} => Ok(report::peers(&snapshot)),
         Request::Health {} => Ok(vec![report::health(&snapshot)]),
-        Request::Revoke { node, reason } => {
-            let done = verbs::revoke::in_running(live, home, &snapshot, &node, &reason).await?;
+        Request::Revoke {
+            node,
+            reason,
+            force,
+        } => {
+            let whom = Whom { name: &node, force };
+            let done = verbs::revoke::in_running(live, home, &snapshot, whom, &reason).await?;
             Ok(vec![done])
         }
     }
@@ -217,14 +207,45 @@ fn refusal(error: &Value) -> Failure {
 }
 
 fn not_running(home: &Home, why: &io::Error) -> Failure {
-    let dir = home.dir().display();
-    match why.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+    let (dir, socket) = (home.dir().display(), path(home));
+    match (why.kind(), holder(home)) {
+        (io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused, None) => {
             Failure::unreachable("not_running", format!("no node runs in {dir}"))
                 .hint(format!("start it with `chorus --dir {dir} run`"))
         }
-        _ => Failure::unreachable("control_socket", format!("{}: {why}", path(home).display())),
+        (io::ErrorKind::NotFound, Some(pid)) => {
+            let message = format!(
+                "process {pid} runs in {dir}, but its control socket {} is not there",
+                socket.display()
+            );
+            Failure::unreachable("no_control_socket", message).hint(format!(
+                "just started, it needs a moment; if the socket was removed, stop it with \
+                 `kill {pid}` and start it again"
+            ))
+        }
+        _ => Failure::unreachable("control_socket", format!("{}: {why}", socket.display()))
+            .hint("only the user who started the node may ask it, on the same machine"),
     }
+}
+
+/// The process that holds the lock of a home, as the system lists it. The lock is not tried:
+/// whoever takes it, for however short a time, may keep a node from starting.
+fn holder(home: &Home) -> Option<u32> {
+    let lock = home.dir().join("lock");
+    let inode = fs::metadata(&lock).ok()?.ino();
+    holder_in(&fs::read_to_string("/proc/locks").ok()?, inode)
+}
+
+/// The holder of a file's lock in the text of `/proc/locks`, whose lines are
+/// `1: FLOCK  ADVISORY  WRITE 4242 fe:01:131102 0 EOF`.
+fn holder_in(locks: &str, inode: u64) -> Option<u32> {
+    let of_file = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let held = *words.get(1)? == "FLOCK";
+        let file = words.get(5)?.rsplit(':').next()?.parse() == Ok(inode);
+        (held && file).then(|| words[4].parse().ok()).flatten()
+    };
+    locks.lines().find_map(of_file)
 }
 
 #[cfg(test)]
@@ -239,6 +260,16 @@ mod tests {
         assert_eq!(back(&line).ok(), Some(Request::Status {}));
         assert!(back(r#"{"do":"explode"}"#).is_err());
         assert!(back(r#"{"do":"revoke","node":"a"}"#).is_err());
+    }
+
+    #[test]
+    fn the_holder_of_a_lock_is_found_by_the_file() {
+        let locks = "1: POSIX  ADVISORY  WRITE 7 fe:01:131102 0 EOF\n\
+                     2: FLOCK  ADVISORY  WRITE 8 fe:01:99 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 9 fe:01:131102 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 4242 fe:01:131102 0 EOF\n";
+        assert_eq!(holder_in(locks, 131_102), Some(4242));
+        assert_eq!(holder_in(locks, 5), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 
 use chorus_actors::Plan;
@@ -81,6 +81,7 @@ pub fn plan(loaded: Loaded, settings: &Settings) -> Result<Plan, Failure> {
     {
         settings.agrees_with(entry)?;
     }
+    warn_of_unresolved(settings.advertise.clone());
     let ports = as_before(&loaded.home, settings.host, settings.ports);
     Ok(Plan {
         home: loaded.home,
@@ -92,6 +93,29 @@ pub fn plan(loaded: Loaded, settings: &Settings) -> Result<Plan, Failure> {
         advertise: settings.advertise.clone(),
         gossip: settings.gossip.clone(),
     })
+}
+
+/// The names that do not resolve here. Waits for the system's resolver, seconds at worst.
+pub fn unresolved(hosts: &[String]) -> Vec<String> {
+    let unknown = |host: &&String| (host.as_str(), 0).to_socket_addrs().is_err();
+    hosts.iter().filter(unknown).cloned().collect()
+}
+
+/// Says beside the start, which shall not wait for it, which names nobody can reach us by.
+fn warn_of_unresolved(hosts: Vec<String>) {
+    let look = move || {
+        for host in unresolved(&hosts) {
+            tracing::warn!(
+                host,
+                "net.advertise: the name does not resolve on this machine; \
+                 where it does not either, nobody can connect to this node by it"
+            );
+        }
+    };
+    // A thread that cannot be started costs a warning and nothing else.
+    let _ = std::thread::Builder::new()
+        .name("chorus-names".into())
+        .spawn(look);
 }
 
 /// Where a port is left to the system, the one that the last run had, if it is
@@ -289,12 +313,14 @@ pub fn broken(why: HomeError) -> Failure {
         HomeError::InUse { .. } => Failure::refused("home_busy", message),
         HomeError::Exposed { .. } => Failure::failed("key_exposed", message),
         HomeError::BadKey { .. } => Failure::failed("key_damaged", message),
-        HomeError::Io { .. } => Failure::failed("home_io", message),
+        HomeError::Io { .. } => Failure::failed("home_io", message)
+            .hint("look at who owns the folder, its mode, and the room on its disk"),
     }
 }
 
 fn store_failed(why: chorus_storage::Error) -> Failure {
     Failure::failed("store", why.to_string())
+        .hint("look at the room on the disk, and whether another process has the home")
 }
 
 /// The door's port of the running node, as `run/addresses.json` says it

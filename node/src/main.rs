@@ -1,9 +1,11 @@
 //! The binary `chorus`: reads the command line and gives it to the verb.
 
 mod cli;
+mod connections;
 mod control;
 mod error;
 mod home;
+mod limits;
 mod live;
 mod metrics;
 mod report;
@@ -42,10 +44,17 @@ async fn dispatch(ctx: Context, verb: Verb) -> Result<(), Failure> {
         Verb::Invite(args) => verbs::invite::run(&ctx, &args),
         Verb::Join(args) => verbs::join::run(&ctx, &args),
         Verb::Config { what } => verbs::config::run(&ctx, what),
-        Verb::Run {} => verbs::run::run(ctx).await,
+        Verb::Run {} => {
+            limits::raise_open_files();
+            verbs::run::run(ctx).await
+        }
         Verb::Status => verbs::status::run(ctx).await,
         Verb::Peers => verbs::peers::run(ctx).await,
-        Verb::Revoke { node, reason } => verbs::revoke::run(ctx, node, reason).await,
+        Verb::Revoke {
+            node,
+            reason,
+            force,
+        } => verbs::revoke::run(ctx, node, reason, force).await,
         Verb::Doctor => verbs::doctor::run(ctx).await,
         Verb::Demo { keep, nodes } => {
             let dir = ctx.dir_given.then(|| ctx.dir.clone());
@@ -65,9 +74,57 @@ fn unparsed(why: &clap::Error) -> ExitCode {
         let _ = why.print();
         return ExitCode::from(if asked { 0 } else { error::exit::USAGE });
     }
-    let text = why.to_string();
-    let first = text.lines().next().unwrap_or("the command line is wrong");
-    Failure::usage("usage", first.trim_start_matches("error: "))
-        .hint("see `chorus --help`")
-        .report(true)
+    let (message, hint) = told(&why.to_string());
+    Failure::usage("usage", message).hint(hint).report(true)
+}
+
+/// What clap says in several lines, as one: what is wrong with all that is allowed, and the tip.
+fn told(text: &str) -> (String, String) {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = lines.take_while(|line| !line.starts_with("Usage:"));
+    let lines = lines.filter(|line| !line.starts_with("For more information"));
+    let (tips, what): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("tip:"));
+    let message = what.join(" ");
+    let message = message.trim_start_matches("error: ");
+    let tips: Vec<&str> = tips.iter().map(|tip| tip[4..].trim()).collect();
+    let hint = [tips.as_slice(), &["see `chorus --help`"]]
+        .concat()
+        .join("; ");
+    match message {
+        "" => ("the command line is wrong".into(), hint),
+        message => (message.into(), hint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(words: &[&str]) -> (String, String) {
+        let words = [&["chorus"], words].concat();
+        told(
+            &Cli::try_parse_from(words)
+                .expect_err("it is wrong")
+                .to_string(),
+        )
+    }
+
+    #[test]
+    fn a_usage_error_in_one_line_holds_all_that_is_allowed() {
+        let (message, _) = usage(&["demo", "--nodes", "99"]);
+        assert!(
+            message.contains("99") && message.contains("2..=60"),
+            "{message}"
+        );
+        let (message, _) = usage(&["init", "--mesh", "m"]);
+        assert!(message.contains("--name"), "{message}");
+        let (message, hint) = usage(&["config", "shw"]);
+        assert!(message.contains("shw"), "{message}");
+        assert!(hint.contains("show") && hint.contains("--help"), "{hint}");
+        let (message, _) = usage(&["statu"]);
+        assert!(
+            message.contains("statu") && !message.contains("Usage"),
+            "{message}"
+        );
+    }
 }

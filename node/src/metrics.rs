@@ -5,7 +5,6 @@
 //! series does not grow with the mesh.
 
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use chorus_actors::Snapshot;
 use prometheus_client::encoding::text::encode;
@@ -15,18 +14,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
 
 use crate::live::Live;
-use crate::report;
+use crate::{connections, report};
 
 /// The longest request head in bytes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
-/// Connections served at a time.
-const CONNECTIONS_MAX: usize = 16;
-/// How long one may take.
-const SERVE_MAX: Duration = Duration::from_secs(5);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -36,21 +29,9 @@ type Labels = [(&'static str, &'static str); 1];
 
 /// Serves until it is dropped.
 pub async fn serve(listener: TcpListener, live: Live) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(timeout(SERVE_MAX, serve_one(stream, live.clone())));
-                }
-                Err(why) => {
-                    tracing::warn!(%why, "the metrics address cannot accept");
-                    sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-    }
+    let accept = async || listener.accept().await.map(|(stream, _)| stream);
+    let one = |stream| serve_one(stream, live.clone());
+    connections::serve("the metrics address", accept, one).await;
 }
 
 async fn serve_one(mut stream: TcpStream, live: Live) {

@@ -8,6 +8,7 @@ use chorus_actors::Snapshot;
 use chorus_protocol::gossip::PeerView;
 use chorus_protocol::ids::{NodeId, Role};
 use chorus_protocol::units::Micros;
+use chorus_protocol::wire::Signer;
 use chorus_protocol::wire::message::PeerState;
 use serde_json::{Value, json};
 
@@ -72,6 +73,7 @@ pub fn status(snapshot: &Snapshot) -> Value {
         "members": snapshot.roster.len(),
         "parent": view.parent.map(|node| name_of(snapshot, &node)),
         "orphan": view.orphan,
+        "revoked": snapshot.roster.is_revoked(&snapshot.me.node),
         "uptime_ms": snapshot.started.elapsed().as_millis() as u64,
     })
 }
@@ -128,9 +130,28 @@ pub fn health(snapshot: &Snapshot) -> Value {
         "order": snapshot.view.order,
         "locked_groups": snapshot.view.locking.locked_groups,
         "missing_revocations": snapshot.roster.missing_revocations(),
+        "revoked": revoked(snapshot),
         "duplicate_names": names.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
         "counters": table(&snapshot.counters),
         "refusals": table(&snapshot.refusals),
+    })
+}
+
+/// How many keys were revoked, how many of them are shut out in every respect that this node
+/// judges by, and how many of their frames it has refused.
+fn revoked(snapshot: &Snapshot) -> Value {
+    let roster = &snapshot.roster;
+    let shut_out = roster.revoked().iter().filter(|node| {
+        let signs = !matches!(roster.signer(node), Signer::Revoked);
+        let linked = roster.members().any(|member| member.entry.node == **node);
+        !signs && !linked
+    });
+    let refused = |name: &str| name == "revoked_signer";
+    json!({
+        "self": roster.is_revoked(&snapshot.me.node),
+        "count": roster.revoked().len(),
+        "shut_out": shut_out.count(),
+        "refused": sum(&snapshot.refusals, refused),
     })
 }
 
@@ -194,15 +215,24 @@ fn sum(counters: &[(&'static str, u64)], wanted: impl Fn(&str) -> bool) -> u64 {
     counters.map(|(_, count)| count).sum()
 }
 
+/// Where a node stands in the tree, in words.
+fn stands(status: &Value) -> String {
+    match (&status["parent"], &status["role"]) {
+        _ if status["revoked"] == true => {
+            "REVOKED by the mesh's root: join again with new keys, in a new home".into()
+        }
+        (Value::String(name), _) => format!("under {name}"),
+        _ if status["orphan"] == true => "no parent can be reached".into(),
+        (_, Value::String(role)) if role == "orchestrator" => "at the top".into(),
+        _ => "no parent yet".into(),
+    }
+}
+
 /// A node at a glance, for people.
 pub fn status_words(status: &Value) -> String {
     let s = |key: &str| words(&status[key]);
     let (phase, peers, frames) = (&status["phase"], &status["peers"], &status["frames"]);
-    let parent = match (&status["parent"], status["orphan"] == true) {
-        (Value::String(name), _) => format!("under {name}"),
-        (_, true) => "no parent can be reached".into(),
-        _ => "at the top".into(),
-    };
+    let parent = stands(status);
     let mut out = String::new();
     let mut line = |label: &str, text: String| {
         // Writing to a string cannot fail.
@@ -360,6 +390,18 @@ mod tests {
         let refusals = [WrongMesh, Unknown, Revoked, Forged, Floor, Audience];
         assert_eq!(refusals.map(|refusal| refusal.counter()), FORGERIES);
         assert!(refusals.iter().all(|refusal| refusal.is_forgery()));
+    }
+
+    #[test]
+    fn only_an_orchestrator_stands_at_the_top() {
+        let stands = |status: Value| stands(&status);
+        assert_eq!(stands(json!({"role": "orchestrator"})), "at the top");
+        assert_eq!(stands(json!({"role": "agent"})), "no parent yet");
+        assert_eq!(stands(json!({"role": "agent", "parent": "l"})), "under l");
+        let orphan = stands(json!({"role": "agent", "orphan": true}));
+        assert_eq!(orphan, "no parent can be reached");
+        let revoked = stands(json!({"role": "agent", "orphan": true, "revoked": true}));
+        assert!(revoked.starts_with("REVOKED"));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::endpoint::{connect, dialler, own};
+pub use super::endpoint::own as on_this_machine;
+use super::endpoint::{connect, dialler};
 use super::monitored::Monitored;
 use super::sockets::{CurveKeys, Key, LinkState};
 
@@ -55,7 +56,7 @@ pub fn knock(
         socket.set_subscribe(b"")?;
     }
     let client = Monitored::new(&context, socket, 0)?;
-    connect(&client.socket, &own(bound))?;
+    connect(&client.socket, &on_this_machine(bound))?;
     if at != At::Publisher && keys.is_none() {
         // Without encryption it goes out with the handshake, if it goes at all. A socket
         // that has no connection yet may drop or refuse it, which is as well.

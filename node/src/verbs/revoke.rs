@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::cli::Context;
 use crate::control::{self, Request};
 use crate::error::{Failure, exit};
-use crate::home;
+use crate::home::{self, Loaded};
 use crate::live::Live;
 
 /// How long a running node may take until its own roster shows the revocation; shorter
@@ -28,19 +28,35 @@ const CONFIRM_MAX: Duration = Duration::from_secs(3);
 /// The fewest hex digits of a key that name a node.
 const PREFIX_MIN: usize = 8;
 
-pub async fn run(ctx: Context, node: String, reason: Option<String>) -> Result<(), Failure> {
+/// Who is to be shut out.
+#[derive(Debug, Clone, Copy)]
+pub struct Whom<'a> {
+    /// Its name, or the first hex digits of its key.
+    pub name: &'a str,
+    /// Even where it is this node, or the one that made the mesh.
+    pub force: bool,
+}
+
+pub async fn run(
+    ctx: Context,
+    node: String,
+    reason: Option<String>,
+    force: bool,
+) -> Result<(), Failure> {
     let loaded = home::load(&ctx.dir)?;
     let root = root_key(&loaded.home)?;
     let reason = reason.unwrap_or_default();
     let request = Request::Revoke {
         node: node.clone(),
         reason: reason.clone(),
+        force,
     };
     let done = match control::ask(&loaded.home, &request).await {
         Ok(lines) => lines.into_iter().next().unwrap_or_default(),
         Err(failure) if failure.code == "not_running" => {
             let directory = loaded.directory()?;
-            let (node, items) = items(&root, directory.roster(), &node, &reason)?;
+            let whom = Whom { name: &node, force };
+            let (node, items) = items(&loaded, &root, directory.roster(), whom, &reason)?;
             keep(&loaded.home, &items)?;
             done(directory.roster(), &node, items.len(), false)
         }
@@ -60,11 +76,12 @@ pub async fn in_running(
     live: &Live,
     home: &Home,
     snapshot: &Snapshot,
-    name: &str,
+    whom: Whom<'_>,
     reason: &str,
 ) -> Result<Value, Failure> {
     let root = root_key(home)?;
-    let (node, items) = items(&root, &snapshot.roster, name, reason)?;
+    let loaded = home::load(home.dir())?;
+    let (node, items) = items(&loaded, &root, &snapshot.roster, whom, reason)?;
     drop(root);
     let count = items.len();
     if !live.own(items).await {
@@ -102,26 +119,56 @@ fn root_key(home: &Home) -> Result<Identity, Failure> {
 
 /// The node that is meant, and the items that revoke it.
 fn items(
+    loaded: &Loaded,
     root: &Identity,
     roster: &Roster,
-    name: &str,
+    whom: Whom<'_>,
     reason: &str,
 ) -> Result<(NodeId, Vec<Vec<u8>>), Failure> {
     if root.id() != *roster.root() {
         let message = "operator/root.key is the key of another mesh; nothing was changed";
         return Err(Failure::refused("other_root", message));
     }
-    let node = find(roster, name)?;
+    let node = find(&loaded.home, roster, whom.name)?;
+    if !whom.force {
+        refuse_the_pillars(loaded, roster, &node, whom.name)?;
+    }
     let items = revoke(root, roster, node, reason);
     if items.is_empty() {
-        let message = format!("{name} is revoked already; nothing was changed");
+        let message = format!("{} is revoked already; nothing was changed", whom.name);
         return Err(Failure::refused("revoked_already", message));
     }
     Ok((node, items))
 }
 
-/// The one member, or revoked key, that `name` means.
-fn find(roster: &Roster, name: &str) -> Result<NodeId, Failure> {
+/// A mesh that lost the node that made it, or the one in whose home its root key lies, is
+/// hard to go on with: nobody enrols, or nobody is told of revocations.
+fn refuse_the_pillars(
+    loaded: &Loaded,
+    roster: &Roster,
+    node: &NodeId,
+    name: &str,
+) -> Result<(), Failure> {
+    let member = roster.get(node);
+    let made_the_mesh =
+        member.is_some_and(|it| it.issuer == *roster.root() && it.entry.adopts.is_none());
+    let what = if *node == loaded.identity.id() {
+        "this node itself, in whose home the mesh's root key lies"
+    } else if made_the_mesh {
+        "the node that the mesh was made with"
+    } else {
+        return Ok(());
+    };
+    let message = format!(
+        "{name} is {what}: revoked, it can run no more and its invitations admit nobody; \
+         nothing was changed"
+    );
+    Err(Failure::refused("needs_force", message).hint("if that is meant, say --force"))
+}
+
+/// The one member, or revoked key, that `name` means. The roster keeps no names of the
+/// revoked; whom this node let in, its journal still names.
+fn find(home: &Home, roster: &Roster, name: &str) -> Result<NodeId, Failure> {
     let named = roster
         .members()
         .filter(|member| member.entry.name.as_str() == name);
@@ -135,13 +182,20 @@ fn find(roster: &Roster, name: &str) -> Result<NodeId, Failure> {
             .copied()
             .collect();
     }
+    if found.is_empty() {
+        let joined = super::doctor::uses(home)?.into_iter().map(|it| it.entry);
+        let gone = joined.filter(|it| it.name.as_str() == name && roster.is_revoked(&it.node));
+        found.extend(gone.last().map(|entry| entry.node));
+    }
     match found.as_slice() {
         [node] => Ok(*node),
         [] => Err(Failure::failed(
             "no_such_node",
             format!("no member has the name or key `{name}`; nothing was changed"),
         )
-        .hint("`chorus peers` lists names and keys")),
+        .hint(
+            "`chorus peers` lists names and keys; one that was revoked long ago has its key alone",
+        )),
         several => {
             let keys: Vec<String> = several.iter().map(NodeId::to_string).collect();
             Err(Failure::usage(

@@ -57,6 +57,7 @@ async fn once(
         None => None,
     };
     let node = Node::start(plan).await.map_err(|why| not_started(&why))?;
+    warn_of_other_port(settings.metrics, metrics.as_ref());
     let ended = match announce(&node, &home, metrics.as_ref()) {
         Ok(control) => {
             let (live, asked) = live::channel();
@@ -112,7 +113,6 @@ fn announce(
 async fn listen_for_metrics(address: SocketAddr) -> Result<TcpListener, Failure> {
     let bound = match TcpListener::bind(address).await {
         Err(why) if why.kind() == std::io::ErrorKind::AddrInUse => {
-            tracing::warn!(%address, "metrics.listen is taken; another port is used");
             TcpListener::bind((address.ip(), 0)).await
         }
         bound => bound,
@@ -122,6 +122,17 @@ async fn listen_for_metrics(address: SocketAddr) -> Result<TcpListener, Failure>
         Failure::usage("metrics_address", message)
             .hint("set metrics.listen to an address of this machine, or empty for no metrics")
     })
+}
+
+/// Only once the home is ours: a second `run` beside the first ends with that, and without this.
+fn warn_of_other_port(asked: Option<SocketAddr>, bound: Option<&TcpListener>) {
+    let bound = bound.and_then(|listener| listener.local_addr().ok());
+    if let (Some(asked), Some(bound)) = (asked, bound)
+        && asked.port() != 0
+        && asked.port() != bound.port()
+    {
+        tracing::warn!(%asked, %bound, "metrics.listen is taken; another port is used");
+    }
 }
 
 /// Control connections and metrics, until dropped.

@@ -1,0 +1,106 @@
+//! Connections: how a local server serves many callers, of whom some may be idle or hostile.
+//!
+//! Each has a task of its own and a time by which it is over. When all places are taken the
+//! oldest makes room, so nobody who only holds connections open keeps others from being
+//! served: an honest caller is done in milliseconds.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+/// Connections served at a time.
+const CONNECTIONS_MAX: usize = 32;
+/// How long one may take.
+const SERVE_MAX: Duration = Duration::from_secs(5);
+/// A breath when the system has nothing left for another connection.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// What there is to accept: `what` is named in the log.
+pub async fn serve<S, A, F>(what: &str, accept: impl Fn() -> A, one: impl Fn(S) -> F)
+where
+    A: Future<Output = io::Result<S>>,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    let mut oldest: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let accepted = tokio::select! {
+            Some(_) = tasks.join_next() => continue,
+            accepted = accept() => accepted,
+        };
+        oldest.retain(|task| !task.is_finished());
+        match accepted {
+            Ok(stream) => {
+                while tasks.len() >= CONNECTIONS_MAX {
+                    if let Some(task) = oldest.pop_front() {
+                        tracing::debug!(what, "the oldest connection makes room");
+                        task.abort();
+                    }
+                    // It ends at its next breath, and only then there is room.
+                    tasks.join_next().await;
+                }
+                oldest.push_back(tasks.spawn(timeout(SERVE_MAX, one(stream))));
+            }
+            Err(why) => {
+                // Out of descriptors, as a rule: let some close.
+                tracing::warn!(%why, "{what} cannot accept");
+                sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::{Mutex, mpsc};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn idle_callers_beyond_the_limit_keep_nobody_waiting_and_their_number_is_bounded() {
+        let (call, calls) = mpsc::channel::<bool>(256);
+        let (served, mut done) = mpsc::channel::<()>(1);
+        let (calls, open) = (Mutex::new(calls), Arc::new(AtomicUsize::new(0)));
+        struct Open(Arc<AtomicUsize>);
+        impl Drop for Open {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let most = Arc::new(AtomicUsize::new(0));
+        let accept = || async { Ok(calls.lock().await.recv().await.unwrap_or(true)) };
+        let one = |is_idle: bool| {
+            let (served, most) = (served.clone(), most.clone());
+            let now = open.fetch_add(1, Ordering::Relaxed) + 1;
+            let mark = Open(open.clone());
+            async move {
+                let _mark = mark;
+                most.fetch_max(now, Ordering::Relaxed);
+                if is_idle {
+                    std::future::pending::<()>().await;
+                }
+                let _ = served.send(()).await;
+            }
+        };
+        for _ in 0..3 * CONNECTIONS_MAX {
+            call.send(true).await.expect("it is taken");
+        }
+        call.send(false).await.expect("it is taken");
+        // Long before the idle ones are over.
+        let answered = timeout(SERVE_MAX / 2, async {
+            tokio::select! {
+                () = serve("test", accept, one) => None,
+                it = done.recv() => it,
+            }
+        });
+        assert_eq!(answered.await.ok().flatten(), Some(()));
+        assert!(most.load(Ordering::Relaxed) <= CONNECTIONS_MAX);
+    }
+}

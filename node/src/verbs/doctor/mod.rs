@@ -1,0 +1,189 @@
+//! `doctor`: looks for what is wrong with this home, this machine, and the node that runs,
+//! which it also tries from outside as a stranger would.
+
+mod check;
+mod knocks;
+mod machine;
+
+use std::io::Write as _;
+
+use chorus_storage::Home;
+use serde_json::Value;
+
+use crate::cli::Context;
+use crate::control::{self, Request};
+use crate::error::{Failure, exit};
+use crate::home::{self, Loaded};
+use crate::settings::Settings;
+use crate::verbs::run::addresses;
+use check::{Check, Grade};
+pub use knocks::uses;
+
+pub async fn run(ctx: Context) -> Result<(), Failure> {
+    let home = Home::at(&ctx.dir);
+    let loaded = home::load(&ctx.dir);
+    let mut checks = machine::keys(&home, &loaded);
+    let settings = Settings::load(&ctx);
+    checks.extend(machine::machine(&settings));
+    match control::ask(&home, &Request::Health {}).await {
+        Ok(lines) => {
+            if let Ok(loaded) = &loaded {
+                checks.extend(knocks::all(loaded, &addresses(&home).unwrap_or_default()));
+            }
+            // What it says after the knocks counts: it has seen them.
+            let before = lines.into_iter().next().unwrap_or_default();
+            let after = control::ask(&home, &Request::Health {}).await;
+            let after = after.ok().and_then(|lines| lines.into_iter().next());
+            let health = after.unwrap_or(before);
+            checks.push(knocks::revoked(&health));
+            checks.extend(running(&health));
+        }
+        Err(why) if why.code == "not_running" => {
+            checks.extend(not_running(&loaded));
+            checks.extend(settings.iter().flat_map(machine::ports));
+        }
+        Err(why) => checks.push(Check::failed("node", &why)),
+    }
+    finish(&ctx, &checks)
+}
+
+/// A node that does not run cannot be tried; that is said, not passed over.
+fn not_running(loaded: &Result<Loaded, Failure>) -> Vec<Check> {
+    if loaded.is_err() {
+        return Vec::new();
+    }
+    let detail = "strangers and bad tokens were not tried: the node does not run";
+    vec![
+        Check::new("node", Grade::Warn, "does not run").hint("`chorus run` starts it"),
+        Check::new("refusals", Grade::Skipped, detail).hint("run `chorus doctor` again beside it"),
+    ]
+}
+
+/// Prints the table; a failed check is exit 1.
+fn finish(ctx: &Context, checks: &[Check]) -> Result<(), Failure> {
+    let failed = check::failed(checks);
+    ctx.answer(&check::json_of(checks), &check::words_of(checks));
+    if failed == 0 {
+        return Ok(());
+    }
+    if ctx.json {
+        // The object above says it all; a second one would break whoever parses stdout.
+        let _ = std::io::stdout().flush();
+        std::process::exit(i32::from(exit::FAILED));
+    }
+    let message = match failed {
+        1 => "1 check failed".to_owned(),
+        n => format!("{n} checks failed"),
+    };
+    Err(Failure::failed("unhealthy", message).hint("see the lines that begin with `fail`"))
+}
+
+/// What the running node says that it has checked.
+fn running(health: &Value) -> Vec<Check> {
+    let counter = |name: &str| health["counters"][name].as_u64().unwrap_or(0);
+    let number = |name: &str| health[name].as_u64().unwrap_or(0);
+    let mut checks = vec![match health["revoked"]["self"] == true {
+        false => Check::new("node", Grade::Ok, "runs"),
+        true => Check::new("node", Grade::Fail, "the mesh's root revoked this node")
+            .hint("ask for a token, and join with new keys in a new home"),
+    }];
+    // The sockets bind only after a wrong key and a client without CURVE were turned away.
+    checks.push(match counter("fail_open") {
+        0 => Check::new(
+            "admission",
+            Grade::Ok,
+            format!(
+                "a stranger's key and a client without keys were refused before any port opened; \
+                 {} later probes and {} handshakes refused since",
+                counter("probe_refused"),
+                counter("zap_refused")
+            ),
+        ),
+        n => Check::new(
+            "admission",
+            Grade::Fail,
+            format!("{n} came in without an admitted key"),
+        )
+        .hint("stop this node and report it"),
+    });
+    let role = health["role"].as_str().unwrap_or_default();
+    checks.push(
+        match (health["parent"].as_str(), health["orphan"] == true) {
+            (Some(name), _) => Check::new("parent", Grade::Ok, name),
+            (None, true) => Check::new(
+                "parent",
+                Grade::Warn,
+                "none can be reached; siblings are spoken to directly meanwhile",
+            )
+            .hint("does the parent run, and is its address right in `chorus config show` there?"),
+            (None, false) if role == "orchestrator" => {
+                Check::new("parent", Grade::Ok, "none: at the top")
+            }
+            (None, false) => Check::new("parent", Grade::Warn, "none yet")
+                .hint("one is looked for; if this stays, does the parent run?"),
+        },
+    );
+    let (live, members) = (number("live"), number("members"));
+    checks.push(Check::new(
+        "members",
+        if live == members {
+            Grade::Ok
+        } else {
+            Grade::Warn
+        },
+        format!("{live} of {members} live"),
+    ));
+    checks.push(match number("missing_revocations") {
+        0 => Check::new("revocations", Grade::Ok, "none is missing"),
+        n => Check::new(
+            "revocations",
+            Grade::Warn,
+            format!("{n} known to exist and not here yet: the roster is old or being fetched"),
+        ),
+    });
+    let doubles = health["duplicate_names"].as_array().into_iter().flatten();
+    let doubles: Vec<&str> = doubles.filter_map(Value::as_str).collect();
+    if !doubles.is_empty() {
+        let detail = format!("claimed by more than one node: {}", doubles.join(", "));
+        checks.push(Check::new("names", Grade::Warn, detail));
+    }
+    if number("locked_groups") > 1 {
+        let detail = format!(
+            "{} groups are locked apart from each other",
+            number("locked_groups")
+        );
+        checks.push(Check::new("phases", Grade::Warn, detail));
+    }
+    checks
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn grade(checks: &[Check], name: &str) -> Option<Grade> {
+        let found = checks.iter().find(|check| check.name == name);
+        found.map(|check| check.grade)
+    }
+
+    #[test]
+    fn a_node_that_lets_strangers_in_fails_and_an_orphan_is_warned_of() {
+        let sound = json!({
+            "role": "agent", "parent": "lead", "orphan": false, "members": 2, "live": 2,
+            "missing_revocations": 0, "counters": {"fail_open": 0}
+        });
+        assert!(running(&sound).iter().all(|check| check.grade == Grade::Ok));
+        let bad = json!({
+            "role": "agent", "parent": null, "orphan": true, "members": 2, "live": 1,
+            "missing_revocations": 3, "counters": {"fail_open": 1}, "duplicate_names": ["a"],
+            "locked_groups": 2
+        });
+        let checks = running(&bad);
+        assert_eq!(grade(&checks, "admission"), Some(Grade::Fail));
+        for name in ["parent", "members", "revocations", "names", "phases"] {
+            assert_eq!(grade(&checks, name), Some(Grade::Warn), "{name}");
+        }
+    }
+}
