@@ -1,128 +1,21 @@
 //! The same scenarios on real sockets: node processes in network namespaces, one
 //! bridge for each sector, cuts and losses by nft (rows A7, D10, D11, E6, J1, J2).
 
+#[path = "support/delay.rs"]
+mod delay;
 #[path = "support/fabric.rs"]
 mod fabric;
+#[path = "support/sectors.rs"]
+mod sectors;
 mod support;
 
 use std::time::{Duration, Instant};
 
-use fabric::Fabric;
-use support::{Process, enrol, found, hold, until};
-
-/// Ten nodes in two sectors: the operator and two coordinators on the backbone,
-/// each sector's lead and agents on their own bridge.
-struct Mesh {
-    fabric: Fabric,
-    nodes: Vec<Process>,
-    addresses: Vec<Vec<&'static str>>,
-    _dir: tempfile::TempDir,
-}
-
-const N: usize = 10;
-type Row = (
-    &'static str,
-    [&'static str; 3],
-    &'static [(&'static str, &'static str)],
-);
-const ROWS: [Row; N] = [
-    (
-        "operator",
-        ["orchestrator", "hq", "hq"],
-        &[("back", "10.77.0.1")],
-    ),
-    (
-        "s1",
-        ["coordinator", "s1", "s1"],
-        &[("back", "10.77.0.11"), ("bs1", "10.77.1.1")],
-    ),
-    (
-        "s2",
-        ["coordinator", "s2", "s2"],
-        &[("back", "10.77.0.12"), ("bs2", "10.77.2.1")],
-    ),
-    ("s1-lead", ["lead", "s1", "c1"], &[("bs1", "10.77.1.2")]),
-    ("s1-a1", ["agent", "s1", "c1"], &[("bs1", "10.77.1.3")]),
-    ("s1-a2", ["agent", "s1", "c1"], &[("bs1", "10.77.1.4")]),
-    ("s1-a3", ["agent", "s1", "c1"], &[("bs1", "10.77.1.5")]),
-    ("s2-lead", ["lead", "s2", "c1"], &[("bs2", "10.77.2.2")]),
-    ("s2-a1", ["agent", "s2", "c1"], &[("bs2", "10.77.2.3")]),
-    ("s2-a2", ["agent", "s2", "c1"], &[("bs2", "10.77.2.4")]),
-];
-
-impl Mesh {
-    fn start(test: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut fabric = Fabric::new(test, &["back", "bs1", "bs2"]);
-        let mut nodes: Vec<Process> = Vec::new();
-        let mut addresses = Vec::new();
-        for (name, post, legs) in ROWS {
-            let space = fabric.machine(name, legs);
-            let mut node = Process::new(dir.path(), name, Some(space));
-            let own: Vec<&str> = legs.iter().map(|(_, address)| *address).collect();
-            match nodes.first() {
-                None => found(&node, own[0]),
-                Some(operator) => enrol(operator, &node, post, &own),
-            }
-            node.start();
-            nodes.push(node);
-            addresses.push(own);
-        }
-        let mesh = Self {
-            fabric,
-            nodes,
-            addresses,
-            _dir: dir,
-        };
-        mesh.whole("whole at first", Duration::from_secs(60));
-        mesh
-    }
-
-    /// Waits until every node couples to all; returns how long it took.
-    fn whole(&self, what: &str, limit: Duration) -> Duration {
-        let counts = || self.nodes.iter().map(Process::members).collect::<Vec<_>>();
-        let mut last = Vec::new();
-        let began = Instant::now();
-        while began.elapsed() < limit {
-            last = counts();
-            if last.iter().all(|&members| members == N as u64) {
-                return began.elapsed();
-            }
-        }
-        panic!("{what}: not whole within {limit:?}, members seen: {last:?}");
-    }
-
-    fn cut(&self, node: usize, others: impl Iterator<Item = usize>) {
-        let list: Vec<&str> = others.flat_map(|o| self.addresses[o].clone()).collect();
-        let space = self.nodes[node].space.as_deref().unwrap();
-        self.fabric.cut(space, &list);
-    }
-
-    fn heal(&self) {
-        for node in &self.nodes {
-            self.fabric.heal(node.space.as_deref().unwrap());
-        }
-    }
-
-    fn sum(&self, field: &str) -> u64 {
-        let of = |node: &Process| node.status().and_then(|s| s["frames"][field].as_u64());
-        self.nodes.iter().filter_map(of).sum()
-    }
-}
+use sectors::{Mesh, N, here};
+use support::{hold, until};
 
 fn soak() -> bool {
     std::env::var_os("CHORUS_SOAK").is_some()
-}
-
-/// Whether the fabric can be built; says so loudly when not, and the gate counts it.
-fn here(test: &str) -> bool {
-    match fabric::missing(test) {
-        None => true,
-        Some(why) => {
-            println!("skipped: {test} {why}");
-            false
-        }
-    }
 }
 
 #[test]

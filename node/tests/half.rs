@@ -2,11 +2,13 @@
 //! leave the sum by the TTL, so the survivors' clock keeps their own mean
 //! frequency and they stay in step. With ghosts kept r would be .32.
 
+#[path = "support/phase.rs"]
+mod phase;
 mod support;
 
-use std::f64::consts::{PI, TAU};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use phase::{follow, locked_order};
 use support::{Process, enrol, found, until};
 
 /// A cluster of agents under one lead, all below the operator.
@@ -75,48 +77,4 @@ fn survivors_of_half_keep_their_own_frequency_and_stay_in_step() {
         (frequency - own).abs() < 0.05 && order >= locked - 0.01
     });
     assert!(good, "biased or out of step in three windows");
-}
-
-/// Follows one node for twenty seconds: its frequency in rad/s, and the mean r.
-fn follow(node: &Process) -> (f64, f64) {
-    // Let a transient pass first.
-    let mut turned = 0.0;
-    let mut last: Option<(Instant, f64)> = None;
-    let mut first = None;
-    let settle = Instant::now() + Duration::from_secs(3);
-    let end = settle + Duration::from_secs(20);
-    let mut orders = Vec::new();
-    while Instant::now() < end {
-        let status = node.status().unwrap();
-        let at = Instant::now();
-        if at < settle {
-            continue;
-        }
-        let theta = status["phase"]["theta"].as_f64().unwrap();
-        orders.push(status["phase"]["order"].as_f64().unwrap());
-        if let Some((before, angle)) = last {
-            // Samples are much closer than one turn: unwrap around a turn a second.
-            let expected = TAU * at.duration_since(before).as_secs_f64();
-            turned += expected + (theta - angle - expected + PI).rem_euclid(TAU) - PI;
-        }
-        first.get_or_insert(at);
-        last = Some((at, theta));
-    }
-    let (began, ended) = (first.unwrap(), last.unwrap().0);
-    let frequency = turned / ended.duration_since(began).as_secs_f64();
-    (frequency, orders.iter().sum::<f64>() / orders.len() as f64)
-}
-
-/// The order parameter of these frequencies when all are locked at K = 4:
-/// r = mean cos(asin((ω − mean) / K r)). Keys are new in each run, and with them
-/// the frequencies, so that one fixed bound would fail now and then: .98 holds for
-/// 99 runs in 100 of this size.
-fn locked_order(omegas: &[f64], mean: f64) -> f64 {
-    const COUPLING: f64 = 4.0;
-    let mut r: f64 = 1.0;
-    for _ in 0..50 {
-        let lag = |omega: &f64| ((omega - mean) / (COUPLING * r)).clamp(-1.0, 1.0).asin();
-        r = omegas.iter().map(|omega| lag(omega).cos()).sum::<f64>() / omegas.len() as f64;
-    }
-    r
 }

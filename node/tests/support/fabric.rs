@@ -1,14 +1,18 @@
 //! A network of namespaces: one bridge for each sector and one for the backbone,
 //! all inside a namespace of their own, so that nothing of the host is touched.
 
+#![allow(dead_code)] // each test file uses its part
+
 use std::process::Command;
 
+use crate::delay::{Cable, Delay};
 use crate::support::succeed;
 
 /// The namespaces of one test; they are deleted with it.
 pub struct Fabric {
     prefix: String,
     spaces: Vec<String>,
+    cables: Vec<Cable>,
 }
 
 /// Why there is no fabric here, if there is none.
@@ -37,6 +41,7 @@ impl Fabric {
         let mut fabric = Self {
             prefix,
             spaces: Vec::new(),
+            cables: Vec::new(),
         };
         let switch = fabric.add("switch");
         for bridge in bridges {
@@ -54,21 +59,40 @@ impl Fabric {
         space
     }
 
-    /// A machine with a leg on each of these bridges: (bridge, address).
-    pub fn machine(&mut self, name: &str, legs: &[(&str, &str)]) -> String {
+    /// A machine with a leg on each of these bridges: (bridge, address). With delays, what
+    /// it sends and what it receives takes that long.
+    pub fn machine(
+        &mut self,
+        name: &str,
+        legs: &[(&str, &str)],
+        delays: Option<[Delay; 2]>,
+    ) -> String {
         let space = self.add(name);
         let switch = format!("{}-switch", self.prefix);
         for (n, (bridge, address)) in legs.iter().enumerate() {
             // Interface names have 15 characters: number the machines.
             let port = format!("p{}x{n}", self.spaces.len());
-            ip(&format!(
-                "-n {switch} link add {port} type veth peer name eth{n} netns {space}"
-            ));
+            match delays {
+                None => ip(&format!(
+                    "-n {switch} link add {port} type veth peer name eth{n} netns {space}"
+                )),
+                Some([out, into]) => {
+                    let (own, seed) = (format!("eth{n}"), self.cables.len() as u64);
+                    let ends = ((space.as_str(), own.as_str()), (switch.as_str(), &*port));
+                    let cable = Cable::lay(ends.0, ends.1, out, into, seed);
+                    self.cables.push(cable);
+                }
+            }
             ip(&format!("-n {switch} link set {port} master {bridge} up"));
             ip(&format!("-n {space} addr add {address}/24 dev eth{n}"));
             ip(&format!("-n {space} link set eth{n} up"));
         }
         space
+    }
+
+    /// Frames that the slow legs carried.
+    pub fn carried(&self) -> u64 {
+        self.cables.iter().map(Cable::carried).sum()
     }
 
     /// Drops everything between `space` and these addresses, in both directions.

@@ -45,8 +45,14 @@ impl Process {
         command
     }
 
-    /// Starts it; its log goes beside its home.
+    /// Starts it and waits until it listens.
     pub fn start(&mut self) {
+        self.spawn();
+        self.listens();
+    }
+
+    /// Starts it; its log goes beside its home.
+    pub fn spawn(&mut self) {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -56,6 +62,10 @@ impl Process {
         command.arg("run").stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
+    }
+
+    /// Waits until it says where it listens.
+    pub fn listens(&self) {
         let what = format!("{} listening", self.name);
         until(&what, Duration::from_secs(20), || {
             let text = std::fs::read(self.home.join("run/addresses.json")).unwrap_or_default();
@@ -71,6 +81,16 @@ impl Process {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// SIGTERM, and waits until it is gone.
+    pub fn terminate(&mut self) {
+        self.signal("-TERM");
+        let child = self.child.as_mut().unwrap();
+        until("it stops", Duration::from_secs(10), || {
+            child.try_wait().unwrap().is_some()
+        });
+        self.child = None;
     }
 
     /// Sends a signal, as `kill -SIGNAL` does.

@@ -1,8 +1,9 @@
 //! Looking for a parent, and keeping to the best that lives.
 //!
 //! A node tries its candidates in order. One that answers becomes the parent;
-//! one that does not is hung up after [`Config::patience`]. When the parent is
-//! lost the next candidate is tried at once. A node whose parent is not its
+//! one that does not is hung up after [`Config::patience`], which grows while every
+//! round of tries is in vain: over a slow link a connection takes six round trips. When
+//! the parent is lost the next candidate is tried at once. A node whose parent is not its
 //! first choice looks every [`Config::retry_better`] whether a better one is
 //! back, and keeps the old until the better one has answered.
 
@@ -23,6 +24,8 @@ pub(super) struct Tree {
     next: usize,
     /// Not before this.
     try_at: Micros,
+    /// Rounds of candidates tried in vain since the last parent.
+    vain: u64,
     /// How often the parent has said in a row that it does not hear us.
     doubts: u8,
 }
@@ -44,6 +47,10 @@ pub(super) enum Step {
 /// believe it rather than take it for old news.
 const DOUBTS_MAX: u8 = 3;
 
+/// Patience grows to so many times its length and no further: a dead candidate must
+/// not keep a node from the next one for longer than a heal may take.
+const PATIENCE_TIMES_MAX: u64 = 3;
+
 impl Tree {
     pub fn new() -> Self {
         Self {
@@ -53,6 +60,7 @@ impl Tree {
             trying: None,
             next: 0,
             try_at: Micros::ZERO,
+            vain: 0,
             doubts: 0,
         }
     }
@@ -105,7 +113,7 @@ impl Tree {
     pub fn tick(&mut self, config: &Config, now: Micros) -> Vec<Step> {
         let mut steps = Vec::new();
         if let Some((node, since)) = self.trying {
-            if now.since(since) < config.patience {
+            if now.since(since) < self.patience(config) {
                 return steps;
             }
             steps.extend(self.give_up(node, config, now));
@@ -152,9 +160,17 @@ impl Tree {
         } else if round_over {
             self.next = 0;
             self.try_at = now + config.period.times(5);
+            self.vain += 1;
             steps.push(Step::Orphan);
         }
         steps
+    }
+
+    /// How long the candidate that is being tried may take.
+    fn patience(&self, config: &Config) -> Micros {
+        config
+            .patience
+            .times((1 + self.vain).min(PATIENCE_TIMES_MAX))
     }
 
     /// A candidate spoke: if it is the one being tried, it is the parent now.
@@ -164,6 +180,7 @@ impl Tree {
         }
         self.trying = None;
         self.next = 0;
+        self.vain = 0;
         self.try_at = now + config.retry_better;
         self.attached_at = now;
         self.doubts = 0;
@@ -294,6 +311,32 @@ mod tests {
             [Step::Hangup(A), Step::Orphan]
         );
         assert_eq!(tree.tick(&config, ms(2_500)), [Step::Dial(A)]);
+    }
+
+    #[test]
+    fn a_slow_candidate_gets_more_time_after_each_round_in_vain_but_not_for_ever() {
+        let (mut tree, config) = (Tree::new(), Config::default());
+        tree.set_candidates(vec![A, B], ms(0));
+        let mut given = Vec::new();
+        let (mut began, mut now) = (ms(0), ms(0));
+        tree.tick(&config, now);
+        while given.len() < 8 {
+            now = now + ms(100);
+            let steps = tree.tick(&config, now);
+            if matches!(steps[..], [Step::Hangup(_), ..]) {
+                given.push(now.since(began).as_millis());
+            }
+            if matches!(steps[..], [.., Step::Dial(_)]) {
+                began = now;
+            }
+        }
+        assert_eq!(given, [2, 2, 4, 4, 6, 6, 6, 6].map(|s| s * 1_000));
+        tree.tick(&config, now + ms(500));
+        tree.answered(A, &config, now + ms(600));
+        tree.lost(A, "silent", &config, now + ms(700));
+        tree.tick(&config, now + ms(700));
+        let steps = tree.tick(&config, now + ms(2_700));
+        assert_eq!(steps[0], Step::Hangup(B), "as patient as at first");
     }
 
     #[test]
