@@ -8,7 +8,9 @@
 //! | `directory.rs` | who belongs; `door.rs`: how a stranger comes to |
 //! | `store.rs` | sled, the journal and the boot record, on a thread of its own |
 //! | `node.rs` | the start and the end of all of them |
+//! | `recall.rs` | the question to the peers when the count of starts is lost |
 //! | `restore.rs` | what the disk gives back at the start |
+//! | `uses.rs` | the journal in which uses of tokens are counted |
 //! | `supervisor.rs` | the watch over the actors, the clock, the carrier from the sockets |
 
 pub mod directory;
@@ -16,10 +18,13 @@ mod door;
 pub mod gossip;
 pub mod messages;
 pub mod node;
+pub mod recall;
 mod restore;
 pub mod store;
 mod supervisor;
 pub mod transport;
+pub mod uses;
 
 pub use node::{Node, Plan, Snapshot, StartError};
+pub use restore::items;
 pub use supervisor::Fatal;

@@ -18,7 +18,7 @@ use chorus_protocol::ids::{Digest, Incarnation, Label, NodeId};
 use chorus_protocol::membership::topology::Member;
 use chorus_protocol::trust::directory::{Directory, Output};
 use chorus_protocol::trust::door::Door;
-use chorus_protocol::trust::item::Address;
+use chorus_protocol::trust::item::{Address, Entry};
 use chorus_protocol::trust::roster::Roster;
 use chorus_protocol::wire::Identity;
 use chorus_storage::boot;
@@ -27,7 +27,7 @@ use ractor::{Actor, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::messages::{Ring, ToDirectory, ToGossip, ToTransport};
-use crate::restore::restore;
+use crate::restore::{Findings, keep_beside, restore};
 use crate::store::StoreHandle;
 use crate::supervisor::{Fatal, Supervisor, carry, tick};
 use crate::transport::actor::TransportActor;
@@ -70,7 +70,7 @@ pub enum StartError {
     Boot(#[from] boot::BootError),
     /// The store or the journal cannot be opened.
     #[error("the store cannot be opened: {0}")]
-    Store(String),
+    Store(#[from] chorus_storage::Error),
     /// The roster does not name this node.
     #[error("the roster does not name this node; join the mesh with a token first")]
     NotAMember,
@@ -124,6 +124,7 @@ pub struct Node {
     name: Label,
     bound: Bound,
     started: Instant,
+    findings: Findings,
     ring: Arc<Ring>,
     supervisor: ActorRef<()>,
     sockets: sockets::Handle,
@@ -152,22 +153,14 @@ impl Node {
             .flatten()
             .collect();
         let roster = machine.roster().clone();
-        if roster.is_revoked(&own) {
-            return Err(StartError::Revoked);
-        }
-        let entry = roster
-            .get(&own)
-            .ok_or(StartError::NotAMember)?
-            .entry
-            .clone();
-        if entry.curve.0 != plan.curve.public {
-            return Err(StartError::OtherLinkKey);
-        }
+        let entry = belongs(&roster, &own, &plan.curve)?;
         let me = Member {
             node: own,
             role: entry.role,
             place: entry.place,
         };
+        let mended = keep_beside(&plan.home, &machine, &own);
+        restored.findings.push(("entry_mended", u64::from(mended)));
         let boot = &mut restored.disk.boot;
         let incarnation = Incarnation::new(entry.floor, boot.boot());
         let mut clock = Clock::new(boot.lamport_from());
@@ -183,8 +176,9 @@ impl Node {
             ..SocketsConfig::new(plan.curve, allow)
         };
         let (sockets, bound, upward, zmq_thread) = sockets::start(config, counters.clone())?;
-        let (store, store_thread) =
-            store::start(restored.disk).map_err(|e| StartError::Spawn(e.to_string()))?;
+        let (fail, failure) = mpsc::channel(4);
+        let (store, store_thread) = store::start(restored.disk, fail.clone())
+            .map_err(|e| StartError::Spawn(e.to_string()))?;
 
         let epoch = Instant::now();
         let ring = Arc::new(Ring::default());
@@ -195,16 +189,16 @@ impl Node {
             items: machine.items(),
             digest: *machine.digest(),
         };
-        let (fail, failure) = mpsc::channel(4);
         let supervisor = spawn(Actor::spawn(None, Supervisor, fail.clone()).await)?;
         let cell = supervisor.get_cell();
 
+        let door = restored.door;
         let arguments = directory::Arguments {
             mesh,
             identity: identity.clone(),
             directory: machine,
             forget,
-            door: Door::new(mesh, own, restored.uses),
+            door: Door::new(mesh, own, door.id, door.closed, door.uses),
             epoch,
             store: store.clone(),
             ring: ring.clone(),
@@ -252,6 +246,7 @@ impl Node {
             name: entry.name,
             bound,
             started: epoch,
+            findings: restored.findings,
             ring,
             supervisor,
             sockets,
@@ -291,6 +286,8 @@ impl Node {
         self.ring.directory(ToDirectory::Inspect(reply)).ok()?;
         let directory = wait(answer).await?;
         let mut counters = transport.counters;
+        counters.extend(self.store.disk().counters());
+        counters.extend(self.findings.iter().copied());
         counters.push(("items_rejected", directory.rejected));
         counters.push(("items_unwritten", directory.unwritten));
         counters.push(("items_waited_for", directory.waiting_on.len() as u64));
@@ -345,6 +342,22 @@ impl Node {
         });
         let _ = tokio::time::timeout(Duration::from_secs(4), join).await;
     }
+}
+
+/// The own entry, where it admits this node with this link key.
+pub(crate) fn belongs(
+    roster: &Roster,
+    own: &NodeId,
+    curve: &CurveKeys,
+) -> Result<Arc<Entry>, StartError> {
+    if roster.is_revoked(own) {
+        return Err(StartError::Revoked);
+    }
+    let entry = roster.get(own).ok_or(StartError::NotAMember)?.entry.clone();
+    if entry.curve.0 != curve.public {
+        return Err(StartError::OtherLinkKey);
+    }
+    Ok(entry)
 }
 
 async fn wait<T>(answer: oneshot::Receiver<T>) -> Option<T> {

@@ -1,106 +1,201 @@
-//! What the disk gives back at the start: items, stamps and used tokens, and
-//! what is taken in the place of a store that was lost.
+//! What the disk gives back at the start: items, stamps and used tokens; what is
+//! taken in the place of what was lost; and what has to be said of that.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use chorus_protocol::ids::{NodeId, Stamp};
-use chorus_protocol::trust::door::Use;
-use chorus_protocol::trust::item::digest_of;
+use chorus_protocol::trust::directory::Directory;
+use chorus_protocol::trust::item::{Claim, Item, digest_of};
+use chorus_protocol::trust::mesh_of;
 use chorus_protocol::wire::codec;
 use chorus_protocol::wire::message::Items;
-use chorus_storage::home::Home;
-use chorus_storage::journal::Journal;
-use chorus_storage::store::{Batch, Store, Tree};
+use chorus_storage::home::{Home, write_atomic};
+use chorus_storage::store::{Batch, Error, Store, Tree};
 use chorus_storage::{boot, sled_store};
 
 use crate::node::StartError;
-use crate::store::{Disk, JOURNAL_USE};
+use crate::store::Disk;
+use crate::uses::{self, Uses};
 
 /// The mirror's file in `mesh/`.
 const MIRROR: &str = "roster";
+
+/// What was not as it should be, as counters that are 0 or 1.
+pub(crate) type Findings = Vec<(&'static str, u64)>;
+
 /// What the disk gave back.
 pub(crate) struct Restored {
     pub disk: Disk,
     pub items: Vec<Vec<u8>>,
     pub stamps: Vec<(NodeId, Stamp)>,
-    pub uses: Vec<Use>,
+    /// What the journal held; the journal itself is in `disk`.
+    pub door: DoorState,
+    pub findings: Findings,
+}
+
+/// The door's part of the journal.
+pub(crate) struct DoorState {
+    pub id: chorus_protocol::trust::token::JournalId,
+    pub uses: Vec<chorus_protocol::trust::door::Use>,
+    pub closed: chorus_protocol::trust::door::Closed,
 }
 
 /// Opens store and journal and reads what they hold.
 pub(crate) fn restore(home: &Home, boot: boot::Boot) -> Result<Restored, StartError> {
-    let failed = |why: String| StartError::Store(why);
-    let mut opened = sled_store::open(&home.db()).map_err(|e| failed(e.to_string()))?;
-    if opened.recovery != sled_store::Recovery::Clean {
+    let mut opened = sled_store::open(&home.db())?;
+    let damaged = opened.recovery != sled_store::Recovery::Clean;
+    if damaged {
         tracing::warn!(recovery = ?opened.recovery, "the store was damaged; peers fill it again");
     }
-    let mut uses = Vec::new();
-    let journal = Journal::open(&home.journal(), |record| {
-        if record.kind == JOURNAL_USE {
-            match codec::decode(&record.payload) {
-                Ok(it) => uses.push(it),
-                Err(why) => tracing::warn!(%why, "a journal record that is no use of a token"),
-            }
-        }
-    })
-    .map_err(|e| failed(e.to_string()))?;
-    if !journal.recovery.is_whole() {
-        tracing::warn!(recovery = ?journal.recovery, "the journal was damaged");
+    let Uses {
+        journal,
+        id,
+        uses,
+        closed,
+        began,
+    } = uses::open(home, unix_s())?;
+    if began {
+        tracing::warn!(
+            "the journal of used tokens is missing or lost something: every token that was made \
+             here before is void; make new ones with `chorus invite`"
+        );
     }
-    let rows = |tree| all(&opened.store, tree).map_err(&failed);
-    let mut items: Vec<Vec<u8>> = rows(Tree::Roster)?
-        .into_iter()
-        .map(|(_, item)| item)
-        .collect();
+    let kept = all(&opened.store, Tree::Roster)?;
+    let store_lost = kept.is_empty();
+    let mut items: Vec<Vec<u8>> = kept.into_iter().map(|(_, item)| item).collect();
     // A store that was lost is filled again from what is kept beside the keys.
+    let (mirror, mirror_lost) = mirrored(home, boot.boot());
     let mut refill = Batch::new();
-    for item in mirrored(home) {
+    for item in mirror {
         let digest = digest_of(&item);
         refill = refill.put(Tree::Roster, digest.0.to_vec(), item.clone());
         items.push(item);
     }
-    let stamps = rows(Tree::Peers)?
+    match (store_lost, mirror_lost) {
+        (true, true) => tracing::warn!(
+            "the store and mesh/roster are both lost: who belongs and who was revoked comes back \
+             only from peers; this node begins with its own entry"
+        ),
+        (true, false) => tracing::warn!(
+            items = items.len(),
+            "the store was lost: it begins again with mesh/roster, and peers fill it"
+        ),
+        (false, true) => tracing::warn!("mesh/roster is missing or damaged; it is written anew"),
+        (false, false) => {}
+    }
+    let stamps = all(&opened.store, Tree::Peers)?
         .into_iter()
         .filter_map(|(node, stamp)| {
             Some((NodeId(node.try_into().ok()?), codec::decode(&stamp).ok()?))
         })
         .collect();
-    let filled = opened
-        .store
-        .apply(&refill)
-        .and_then(|()| opened.store.flush());
-    filled.map_err(|e| failed(e.to_string()))?;
+    opened.store.apply(&refill)?;
+    opened.store.flush()?;
     let disk = Disk {
         mirror: home.mesh().join(MIRROR),
-        store: opened.store,
-        journal: journal.journal,
+        store: Box::new(opened.store),
+        journal,
         boot,
     };
+    let findings = [
+        ("journal_began", began),
+        ("store_damaged", damaged),
+        ("store_lost", store_lost),
+        ("mirror_lost", mirror_lost),
+    ];
     Ok(Restored {
         disk,
         items,
         stamps,
-        uses,
+        door: DoorState { id, uses, closed },
+        findings: findings.map(|(name, is)| (name, u64::from(is))).to_vec(),
     })
+}
+
+/// The directory's items that this home holds, in its store and beside its keys.
+/// Opens the store and lets go of it again: only for whoever has the home's lock.
+pub fn items(home: &Home) -> Result<Vec<Vec<u8>>, StartError> {
+    let opened = sled_store::open(&home.db())?;
+    if opened.recovery != sled_store::Recovery::Clean {
+        tracing::warn!(recovery = ?opened.recovery, "the store was damaged; peers fill it again");
+    }
+    let mut items: Vec<Vec<u8>> = all(&opened.store, Tree::Roster)?
+        .into_iter()
+        .map(|(_, item)| item)
+        .collect();
+    items.extend(mirrored(home, 0).0);
+    Ok(items)
+}
+
+/// Writes the items about `own` that are kept beside the keys, where verbs read
+/// them while the node runs, if they are not those of the directory. Says
+/// whether one had to be mended.
+pub(crate) fn keep_beside(home: &Home, directory: &Directory, own: &NodeId) -> bool {
+    let mesh = &mesh_of(directory.roster().root());
+    let mut mended = false;
+    for item in directory.set().items() {
+        let name = match item.claim() {
+            Claim::Entry(it) if it.node == *own && is_own_entry(directory, item, own) => "entry",
+            Claim::Delegation(it) if it.node == *own => "delegation",
+            _ => continue,
+        };
+        let path = home.mesh().join(name);
+        let before = std::fs::read(&path).ok();
+        if before.as_deref() == Some(item.bytes()) {
+            continue;
+        }
+        let sound = before.is_some_and(|bytes| Item::open(&bytes, mesh).is_ok());
+        if !sound {
+            mended = true;
+            tracing::warn!(
+                path = %path.display(),
+                "missing or damaged; written anew from the store"
+            );
+        }
+        if let Err(why) = write_atomic(&path, item.bytes(), 0o600) {
+            // Verbs that need it say so; the node itself does not.
+            tracing::warn!(%why, "could not be written");
+        }
+    }
+    mended
+}
+
+/// Whether it is the entry that counts: the set may hold older ones.
+fn is_own_entry(directory: &Directory, item: &Item, own: &NodeId) -> bool {
+    let counts = directory.roster().get(own);
+    let Claim::Entry(entry) = item.claim() else {
+        return false;
+    };
+    counts.is_some_and(|member| member.entry == *entry)
 }
 
 /// The items beside the keys: those of the founding or the welcome, and the
 /// mirror that the running node keeps. The directory drops what does not count.
-fn mirrored(home: &Home) -> Vec<Vec<u8>> {
+/// Also whether there should be a mirror after so many starts and is none.
+fn mirrored(home: &Home, boots: u32) -> (Vec<Vec<u8>>, bool) {
     let read = |name: &str| std::fs::read(home.mesh().join(name)).ok();
     let mirror = read(MIRROR).and_then(|bytes| codec::decode::<Items>(&bytes).ok());
+    // The first run writes the first one.
+    let lost = mirror.is_none() && boots > 1;
     let mirror = mirror.into_iter().flat_map(|mirror| mirror.items);
     let single = ["entry", "delegation"].into_iter().filter_map(read);
-    single.chain(mirror.map(|item| item.into_vec())).collect()
+    let items = single.chain(mirror.map(|item| item.into_vec())).collect();
+    (items, lost)
+}
+
+fn unix_s() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |span| span.as_secs())
 }
 
 type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Every row of a tree.
-fn all(store: &dyn Store, tree: Tree) -> Result<Rows, String> {
+fn all(store: &dyn Store, tree: Tree) -> Result<Rows, Error> {
     let mut rows = Vec::new();
     let mut from: Option<Vec<u8>> = None;
     loop {
-        let page = store
-            .scan(tree, &[], from.as_deref(), 1_000)
-            .map_err(|e| e.to_string())?;
+        let page = store.scan(tree, &[], from.as_deref(), 1_000)?;
         rows.extend(page.rows);
         match page.next {
             Some(next) => from = Some(next),

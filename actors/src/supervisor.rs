@@ -88,6 +88,10 @@ pub enum Fatal {
     /// libzmq let a stranger in, or its thread ended: only a new process will do.
     #[error("{0}")]
     Process(&'static str),
+    /// A write failed in a way that leaves the store's files unknown: only a new
+    /// process can open them again, and mend them.
+    #[error("the store failed and takes no more writes: {0}")]
+    Store(String),
 }
 
 /// Watches over the actors. ractor's own default would stop silently.

@@ -49,7 +49,12 @@ pub enum Verb {
     Join(JoinArgs),
     /// Run the node of this home until it is told to stop
     #[command(after_help = "Example:\n  chorus --dir ~/mesh/a run")]
-    Run {},
+    Run {
+        /// Only for a lost count of starts and nobody to ask: the incarnation that another
+        /// node's `chorus peers --json` shows for this one; 0 if none ever saw it
+        #[arg(long, value_name = "INCARNATION")]
+        above: Option<u64>,
+    },
     /// Show how the running node is
     #[command(after_help = "Example:\n  chorus --dir ~/mesh/a status --json")]
     Status,

@@ -4,11 +4,12 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
+use std::sync::Arc;
 
 use chorus_actors::Plan;
 use chorus_actors::transport::sockets::{CurveKeys, Ports};
 use chorus_protocol::ids::{MeshId, NodeId};
-use chorus_protocol::trust::item::digest_of;
+use chorus_protocol::trust::item::{Entry, digest_of};
 use chorus_protocol::trust::{Claim, Directory, Item, mesh_of};
 use chorus_protocol::wire::Identity;
 use chorus_storage::home::{make_dir, read_key, write_atomic, write_key};
@@ -76,10 +77,8 @@ pub fn load(dir: &Path) -> Result<Loaded, Failure> {
 
 /// What a node is started with. Refuses settings that contradict the roster.
 pub fn plan(loaded: Loaded, settings: &Settings) -> Result<Plan, Failure> {
-    if let Some(item) = loaded.kept("entry")?
-        && let Claim::Entry(entry) = item.claim()
-    {
-        settings.agrees_with(entry)?;
+    if let Some(entry) = loaded.own_entry()? {
+        settings.agrees_with(&entry)?;
     }
     warn_of_unresolved(settings.advertise.clone());
     let ports = as_before(&loaded.home, settings.host, settings.ports);
@@ -167,6 +166,28 @@ impl Loaded {
         self.kept("delegation")
     }
 
+    /// What the roster says of this node: as it is kept beside the store or, where that is
+    /// damaged, in the store itself. The start writes the damaged file anew.
+    fn own_entry(&self) -> Result<Option<Arc<Entry>>, Failure> {
+        match self.kept("entry") {
+            Ok(item) => Ok(item.and_then(|item| match item.claim() {
+                Claim::Entry(entry) => Some(entry.clone()),
+                _ => None,
+            })),
+            Err(why) if why.code == "home_damaged" => {
+                tracing::warn!(%why, "the store and mesh/roster are asked instead");
+                let _lock = self.home.lock().map_err(broken)?;
+                let items = chorus_actors::items(&self.home)
+                    .map_err(|why| crate::verbs::run::not_started(&why))?;
+                let (directory, _) =
+                    Directory::new(self.mesh, self.root, self.identity.id(), &items);
+                let own = directory.roster().get(&self.identity.id());
+                own.map(|own| Some(own.entry.clone())).ok_or(why)
+            }
+            Err(why) => Err(why),
+        }
+    }
+
     /// An item about this node that is kept beside the store as well, where
     /// verbs can read it while the node runs.
     fn kept(&self, name: &str) -> Result<Option<Item>, Failure> {
@@ -174,7 +195,9 @@ impl Loaded {
         match fs::read(&path) {
             Ok(bytes) => Item::open(&bytes, &self.mesh).map(Some).map_err(|why| {
                 let message = format!("{} is not sound: {why}", path.display());
-                Failure::failed("home_damaged", message).hint("restore it from a backup")
+                Failure::failed("home_damaged", message).hint(
+                    "start the node, which writes it anew from its store; else restore a backup",
+                )
             }),
             Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(why) => Err(Failure::failed(
@@ -263,6 +286,7 @@ fn fill(
     if !had_config {
         write_atomic(&home.config(), founding.config.as_bytes(), 0o600).map_err(broken)?;
     }
+    chorus_actors::uses::begin(home).map_err(store_failed)?;
     boot::create(home).map_err(|why| match why {
         BootError::Home(why) => broken(why),
         why => Failure::failed("boot_record", why.to_string()),

@@ -44,9 +44,9 @@ async fn dispatch(ctx: Context, verb: Verb) -> Result<(), Failure> {
         Verb::Invite(args) => verbs::invite::run(&ctx, &args),
         Verb::Join(args) => verbs::join::run(&ctx, &args),
         Verb::Config { what } => verbs::config::run(&ctx, what),
-        Verb::Run {} => {
+        Verb::Run { above } => {
             limits::raise_open_files();
-            verbs::run::run(ctx).await
+            verbs::run::run(ctx, above).await
         }
         Verb::Status => verbs::status::run(ctx).await,
         Verb::Peers => verbs::peers::run(ctx).await,

@@ -70,12 +70,24 @@ pub fn status(snapshot: &Snapshot) -> Value {
             "bytes": counter(&["memory_bytes"]),
         },
         "agents": {"active": active, "total": total},
+        "storage": storage(snapshot),
         "members": snapshot.roster.len(),
         "parent": view.parent.map(|node| name_of(snapshot, &node)),
         "orphan": view.orphan,
         "revoked": snapshot.roster.is_revoked(&snapshot.me.node),
         "uptime_ms": snapshot.started.elapsed().as_millis() as u64,
     })
+}
+
+/// How the disk is, in one word, and how many writes wait for it.
+fn storage(snapshot: &Snapshot) -> Value {
+    let counter = |name: &str| sum(&snapshot.counters, |it| it == name);
+    let state = match (counter("store_broken"), counter("disk_full")) {
+        (0, 0) => "OK",
+        (0, _) => "STORAGE_FULL",
+        _ => "BROKEN",
+    };
+    json!({"state": state, "unwritten": counter("items_unwritten")})
 }
 
 /// The rows of `chorus.peers/1`, on lines that hold some each.
@@ -293,6 +305,10 @@ pub fn status_words(status: &Value) -> String {
         ),
     );
     line("clock", pairs(status, &["incarnation", "lamport"]));
+    line(
+        "storage",
+        pairs(&status["storage"], &["state", "unwritten"]),
+    );
     out.truncate(out.trim_end().len());
     out
 }

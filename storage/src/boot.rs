@@ -11,6 +11,7 @@ use chorus_protocol::ids::Stamp;
 
 use crate::crc::crc32;
 use crate::home::{Home, HomeError, write_atomic};
+use crate::store::Error;
 
 /// Why a node has no incarnation to start under.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,18 @@ pub enum BootError {
     /// The record could not be read or made durable. The number was not used.
     #[error(transparent)]
     Home(#[from] HomeError),
+}
+
+impl From<BootError> for Error {
+    fn from(error: BootError) -> Self {
+        match error {
+            BootError::Home(why) => why.into(),
+            other => Error::Io {
+                what: "the boot record".into(),
+                source: io::Error::other(other),
+            },
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +76,11 @@ pub fn create(home: &Home) -> Result<(), BootError> {
         Ok(_) | Err(BootError::Damaged) => Err(BootError::Exists),
         Err(other) => Err(other),
     }
+}
+
+/// Whether there is a readable record: `Missing` or `Damaged` where there is none.
+pub fn check(home: &Home) -> Result<(), BootError> {
+    read(home).map(drop)
 }
 
 /// Counts this start and makes that durable before it returns. Call it under the home's lock.
@@ -114,6 +132,13 @@ impl Boot {
     /// Lamport times up to this one may be used now.
     pub fn lamport_reserved(&self) -> u64 {
         self.entry.lamport
+    }
+
+    /// Whether the disk has room for a start: for the next record and for a store
+    /// that opens.
+    pub fn has_room(&self) -> bool {
+        let free = self.home.free_bytes();
+        free.is_ok_and(|free| free > 2 * crate::sled_store::FREE_BYTES_MIN)
     }
 
     /// Reserves Lamport time up to `lamport`, durable when this returns. On an

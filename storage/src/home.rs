@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
 
+use crate::store::Error;
+
 /// The longest socket path in bytes; the system's own limit is 107.
 const SOCKET_PATH_BYTES_MAX: usize = 100;
 
@@ -64,6 +66,18 @@ impl HomeError {
         HomeError::Io {
             path: path.to_path_buf(),
             source,
+        }
+    }
+}
+
+impl From<HomeError> for Error {
+    fn from(error: HomeError) -> Self {
+        match error {
+            HomeError::Io { path, source } => Error::io(path.display().to_string(), source),
+            other => Error::Io {
+                what: "the home".into(),
+                source: io::Error::other(other),
+            },
         }
     }
 }
@@ -153,6 +167,13 @@ impl Home {
             make_dir(&self.dir.join(name))?;
         }
         Ok(())
+    }
+
+    /// Free bytes on its disk, as this user may use them.
+    pub fn free_bytes(&self) -> Result<u64, HomeError> {
+        let room = rustix::fs::statvfs(&self.dir);
+        let room = room.map_err(|e| HomeError::io(&self.dir, e.into()))?;
+        Ok(room.f_bavail.saturating_mul(room.f_frsize))
     }
 
     /// Takes the home for this process, at once or not at all.

@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::home::{HomeError, make_dir, sync_dir, write_atomic};
+use crate::home::{make_dir, sync_dir, write_atomic};
 use crate::mark::{Found, Mark};
 use crate::segment::{self, Hash, PAYLOAD_BYTES_MAX, encode, scan};
 use crate::store::{Error, limit};
@@ -107,7 +107,7 @@ impl Journal {
     /// Opens the journal in `dir`, gives every good record to `replay` in order,
     /// and mends what is damaged. An `Err` is trouble of the machine, not damage.
     pub fn open(dir: &Path, mut replay: impl FnMut(Record)) -> Result<Opened, Error> {
-        make_dir(dir).map_err(from_home)?;
+        make_dir(dir).map_err(Error::from)?;
         let (mark, found) =
             Mark::open(&dir.join("mark")).map_err(|e| Error::io("the journal's mark", e))?;
         let acknowledged = if let Found::At(n) = found { n } else { 0 };
@@ -324,7 +324,7 @@ fn set_aside(path: &Path, good: &[u8]) -> Result<Option<PathBuf>, Error> {
     // A second name first: at no moment is the only copy gone.
     let kept = fs::hard_link(path, &aside).or_else(|_| fs::copy(path, &aside).map(drop));
     let replaced = match kept {
-        Ok(()) => write_atomic(path, good, 0o600).map_err(from_home),
+        Ok(()) => write_atomic(path, good, 0o600).map_err(Error::from),
         Err(e) => Err(Error::io(aside.display().to_string(), e)),
     };
     match replaced {
@@ -335,15 +335,5 @@ fn set_aside(path: &Path, good: &[u8]) -> Result<Option<PathBuf>, Error> {
             Ok(None)
         }
         Err(other) => Err(other),
-    }
-}
-
-fn from_home(error: HomeError) -> Error {
-    match error {
-        HomeError::Io { path, source } => Error::io(path.display().to_string(), source),
-        other => Error::Io {
-            what: "the journal".into(),
-            source: io::Error::other(other),
-        },
     }
 }

@@ -3,6 +3,7 @@
 //! ZeroMQ socket. It moves bytes and knows nothing of what they mean.
 
 pub mod actor;
+pub mod ask;
 pub mod counters;
 mod door;
 mod endpoint;
@@ -20,3 +21,5 @@ pub mod stranger;
 mod told;
 mod zap;
 mod zmq_thread;
+
+pub(crate) use sending::endpoint as endpoint_of;

@@ -227,7 +227,7 @@ impl State {
     }
 }
 
-pub(super) fn endpoint(host: &str, port: u16) -> String {
+pub(crate) fn endpoint(host: &str, port: u16) -> String {
     if host.contains(':') {
         return format!("tcp://[{host}]:{port}");
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chorus_protocol::ids::{CurveKey, Label, Role};
-use chorus_protocol::trust::token::{DOORS_MAX, USES_MAX};
+use chorus_protocol::trust::token::{DOORS_MAX, JournalId, USES_MAX, nonce};
 use chorus_protocol::trust::{Claim, Token};
 use serde_json::json;
 
@@ -42,8 +42,8 @@ pub fn run(ctx: &Context, args: &InviteArgs) -> Result<(), Failure> {
     refuse_undelegated(&loaded)?;
 
     let expires_s = now_s().saturating_add(ttl_s);
-    let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce)
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)
         .map_err(|why| Failure::failed("no_randomness", format!("no randomness: {why}")))?;
     let token = Token {
         mesh: loaded.mesh,
@@ -57,7 +57,7 @@ pub fn run(ctx: &Context, args: &InviteArgs) -> Result<(), Failure> {
         caps,
         expires_s,
         uses: args.uses,
-        nonce,
+        nonce: nonce(journal(&loaded)?, random),
     };
     let text = token.to_text(&loaded.identity).map_err(|why| {
         Failure::usage("bad_invitation", why.to_string())
@@ -96,6 +96,20 @@ fn refuse_undelegated(loaded: &Loaded) -> Result<(), Failure> {
         "the mesh's root did not let this node enrol others",
     )
     .hint("run `chorus invite` in the home where the mesh was made"))
+}
+
+/// The journal that will count the uses: a token that names none is good for nothing.
+fn journal(loaded: &Loaded) -> Result<JournalId, Failure> {
+    let id = chorus_actors::uses::journal_id(&loaded.home);
+    let id = id.map_err(|why| Failure::failed("no_journal", why.to_string()))?;
+    id.ok_or_else(|| {
+        let message = format!(
+            "the journal in {} that counts the uses of tokens is not there",
+            loaded.home.journal().display()
+        );
+        Failure::failed("no_journal", message)
+            .hint("start the node again with `chorus run`: it begins one; then invite")
+    })
 }
 
 /// Where joiners knock, best first: at every advertised host, on the port that

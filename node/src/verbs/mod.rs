@@ -7,6 +7,7 @@ pub mod init;
 pub mod invite;
 pub mod join;
 pub mod peers;
+mod recall;
 pub mod revoke;
 pub mod run;
 pub mod status;

@@ -96,6 +96,21 @@ pub async fn in_running(
         }
         sleep(Duration::from_millis(20)).await;
     }
+    let last = live.snapshot().await.ok_or_else(control::stopping)?;
+    if last
+        .counters
+        .iter()
+        .any(|it| it.0 == "disk_full" && it.1 > 0)
+    {
+        let message = "the disk of this node is full: the revocation is made and waits for room, \
+            and nobody has been told of it";
+        return Err(
+            Failure::new(exit::NOT_CONFIRMED, "disk_full", message).hint(
+                "make room on the disk that holds the home and leave the node running: it goes out \
+             by itself within seconds",
+            ),
+        );
+    }
     Err(Failure::new(
         exit::NOT_CONFIRMED,
         "not_confirmed",

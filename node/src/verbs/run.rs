@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::recall;
 use crate::cli::Context;
 use crate::error::Failure;
 use crate::live::{self, Live};
@@ -21,18 +22,25 @@ use crate::{control, home, metrics, telemetry};
 const RESTARTS_MAX: usize = 5;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
-pub async fn run(ctx: Context) -> Result<(), Failure> {
+pub async fn run(ctx: Context, above: Option<u64>) -> Result<(), Failure> {
     let settings = Settings::load(&ctx)?;
     telemetry::start(&settings);
     let mut interrupts = Interrupts::new()?;
     let mut restarts: VecDeque<Instant> = VecDeque::new();
     loop {
-        let Some(why) = once(&ctx, &settings, &mut interrupts).await? else {
+        let Some(why) = once(&ctx, &settings, above, &mut interrupts).await? else {
             return Ok(());
         };
         // A panic is mended by a new run, a new incarnation; a loop of panics is
         // for whoever started the process.
         restarts.retain(|at| at.elapsed() < RESTART_WINDOW);
+        if let Fatal::Store(_) = why {
+            let message = format!("the node cannot go on: {why}");
+            return Err(Failure::failed("store_failed", message).hint(
+                "look at the disk; then start the node again (a service manager does): only a \
+                 new process can open the files, and it mends them",
+            ));
+        }
         if !matches!(why, Fatal::Actor(_)) || restarts.len() >= RESTARTS_MAX {
             let message = format!("the node cannot go on: {why}");
             return Err(Failure::failed("node_failed", message)
@@ -47,6 +55,7 @@ pub async fn run(ctx: Context) -> Result<(), Failure> {
 async fn once(
     ctx: &Context,
     settings: &Settings,
+    above: Option<u64>,
     interrupts: &mut Interrupts,
 ) -> Result<Option<Fatal>, Failure> {
     let plan = home::plan(home::load(&ctx.dir)?, settings)?;
@@ -56,6 +65,9 @@ async fn once(
         Some(address) => Some(listen_for_metrics(address).await?),
         None => None,
     };
+    if !recall::count_is_there(&plan, above, interrupts).await? {
+        return Ok(None);
+    }
     let node = Node::start(plan).await.map_err(|why| not_started(&why))?;
     warn_of_other_port(settings.metrics, metrics.as_ref());
     let ended = match announce(&node, &home, metrics.as_ref()) {
@@ -157,7 +169,8 @@ async fn end(node: &Node, interrupts: &mut Interrupts) -> Option<Fatal> {
     }
 }
 
-fn not_started(why: &StartError) -> Failure {
+/// Why a node did not start, with what to do where that is known.
+pub fn not_started(why: &StartError) -> Failure {
     let message = why.to_string();
     match why {
         StartError::Home(chorus_storage::HomeError::InUse { .. }) => {
@@ -166,8 +179,30 @@ fn not_started(why: &StartError) -> Failure {
         StartError::NotAMember | StartError::Revoked | StartError::OtherLinkKey => {
             Failure::refused("not_a_member", message)
         }
+        _ if is_full(why) => Failure::failed("disk_full", message)
+            .hint("make room on the disk that holds the home, then start the node again"),
         _ => Failure::failed("not_started", message),
     }
+}
+
+/// Whether a full disk, or a full quota, is what keeps it from starting.
+fn is_full(why: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let store = matches!(why.downcast_ref(), Some(chorus_storage::Error::Full { .. }));
+    let home = match why.downcast_ref() {
+        Some(chorus_storage::HomeError::Io { source, .. }) => {
+            matches!(source.kind(), StorageFull | QuotaExceeded)
+        }
+        _ => false,
+    };
+    // A transparent error gives its inner one's source: that itself is not in the chain.
+    let inner = match why.downcast_ref() {
+        Some(StartError::Store(why)) => is_full(why),
+        Some(StartError::Home(why)) => is_full(why),
+        Some(StartError::Boot(chorus_storage::BootError::Home(why))) => is_full(why),
+        _ => false,
+    };
+    store || home || inner
 }
 
 /// SIGTERM and SIGINT. From the moment it is made they no longer kill the process.

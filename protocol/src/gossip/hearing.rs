@@ -98,7 +98,9 @@ impl Gossip {
             }
             Message::StampAsk => {
                 // This very question carries a stamp too; what counts is what came before.
-                let stamp = known_stamp;
+                // A node that lost its own state too still holds the announcement.
+                let announced = self.roster.address(&from).map(|it| it.stamp);
+                let stamp = known_stamp.max(announced);
                 let told = StampTold { stamp };
                 out.push(Output::Send(from, Message::StampTold(told)));
             }

@@ -4,6 +4,7 @@
 mod check;
 mod knocks;
 mod machine;
+mod state;
 
 use std::io::Write as _;
 
@@ -154,6 +155,7 @@ fn running(health: &Value) -> Vec<Check> {
         );
         checks.push(Check::new("phases", Grade::Warn, detail));
     }
+    checks.extend(state::checks(health));
     checks
 }
 

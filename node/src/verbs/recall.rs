@@ -1,0 +1,150 @@
+//! `run` in a home whose count of starts is lost: the peers are asked how far it was, and
+//! until one of them has answered the node says nothing else. Whoever asks the node
+//! meanwhile is told what it waits for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use chorus_actors::Plan;
+use chorus_actors::recall::Recall;
+use chorus_protocol::ids::{Incarnation, Stamp};
+use chorus_storage::{BootError, boot};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{sleep, timeout};
+
+use super::run::{Interrupts, not_started};
+use crate::control;
+use crate::error::Failure;
+
+/// The pause after the first round without an answer; it doubles up to the last.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How long a client may take with its question.
+const CLIENT_MAX: Duration = Duration::from_secs(1);
+
+/// Sees to it that the home has a count of starts. False: told to stop meanwhile.
+/// `above` is what a person knows of it, an incarnation as `chorus peers` shows it.
+pub async fn count_is_there(
+    plan: &Plan,
+    above: Option<u64>,
+    interrupts: &mut Interrupts,
+) -> Result<bool, Failure> {
+    let lost = match boot::check(&plan.home) {
+        Err(why @ (BootError::Missing | BootError::Damaged)) => why,
+        // Anything else is the start's to say.
+        _ => return Ok(true),
+    };
+    let mut recall = Recall::new(plan).map_err(|why| not_started(&why))?;
+    if let Some(above) = above {
+        tracing::warn!(%lost, above, "the node begins above the incarnation it was given");
+        let highest = Stamp {
+            incarnation: Incarnation(above),
+            lamport: 0,
+        };
+        recall.restore(highest).map_err(|why| not_started(&why))?;
+        return Ok(true);
+    }
+    let control = control::listen(&plan.home)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let waiting = waits_for(&recall.asked());
+    let served = serve(&control, &waiting);
+    tokio::pin!(served);
+    let mut pause = PAUSE_FIRST;
+    loop {
+        tracing::warn!(%lost, asked = ?recall.asked(), "asking for the highest stamp");
+        let stopping = stop.clone();
+        let mut round = tokio::task::spawn_blocking(move || {
+            let told = recall.round(|| stopping.load(Ordering::Relaxed));
+            (recall, told)
+        });
+        let done = tokio::select! {
+            done = &mut round => done,
+            () = &mut served => round.await,
+            _ = interrupts.next() => {
+                stop.store(true, Ordering::Relaxed);
+                let _ = round.await;
+                return Ok(false);
+            }
+        };
+        let told;
+        (recall, told) = done.map_err(|why| Failure::failed("recall", why.to_string()))?;
+        let told = told.map_err(|why| not_started(&why))?;
+        if !told.by.is_empty() {
+            tracing::warn!(
+                by = ?told.by,
+                incarnation = %told.highest.incarnation,
+                lamport = told.highest.lamport,
+                "the peers told how far this node was; it begins above that"
+            );
+            recall
+                .restore(told.highest)
+                .map_err(|why| not_started(&why))?;
+            return Ok(true);
+        }
+        tracing::warn!(
+            again_s = pause.as_secs(),
+            hint = waiting.hint,
+            "{}",
+            waiting.message
+        );
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = &mut served => {}
+            _ = interrupts.next() => return Ok(false),
+        }
+        pause = (2 * pause).min(PAUSE_MAX);
+    }
+}
+
+/// What the node waits for, and what a person can do.
+fn waits_for(asked: &[String]) -> Failure {
+    let above = "or start it with `chorus run --above N`, N being the incarnation that \
+        `chorus peers --json` of another node shows for this one; 0 only if no other node \
+        ever saw it";
+    let lost = "this node's count of starts (identity/boot) is lost and it must not begin before";
+    match asked {
+        [] => Failure::unreachable(
+            "waits_for_stamp",
+            format!("{lost} it knows how far it was, and it knows no other node to ask"),
+        )
+        .hint(format!("restore identity/boot from a backup, {above}")),
+        some => Failure::unreachable(
+            "waits_for_stamp",
+            format!(
+                "{lost} a peer has told how far it was; nobody has answered yet of {}",
+                some.join(", ")
+            ),
+        )
+        .hint(format!(
+            "start one of them, it goes on by itself then; {above}"
+        )),
+    }
+}
+
+/// Tells everybody who asks what the node waits for. Never ends.
+async fn serve(listener: &UnixListener, waiting: &Failure) {
+    let line = json!({"error": {
+        "code": waiting.code,
+        "message": waiting.message,
+        "hint": waiting.hint,
+        "exit": waiting.exit,
+    }});
+    let line = format!("{line}\n");
+    loop {
+        match listener.accept().await {
+            // A client that goes away is owed nothing.
+            Ok((stream, _)) => drop(timeout(CLIENT_MAX, tell(stream, &line)).await),
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn tell(stream: UnixStream, line: &str) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    stream.read_line(&mut String::new()).await?;
+    stream.write_all(line.as_bytes()).await?;
+    stream.shutdown().await
+}
