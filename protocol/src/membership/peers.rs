@@ -38,6 +38,8 @@ pub struct Peer {
     rtts: Vec<u32>,
     rtt_next: usize,
     changed: bool,
+    /// Known from an earlier run alone: no word of ours about it.
+    restored: bool,
 }
 
 /// A change of state.
@@ -85,6 +87,7 @@ impl Peer {
             rtts: Vec::new(),
             rtt_next: 0,
             changed: false,
+            restored: false,
         }
     }
 
@@ -106,6 +109,7 @@ impl Peer {
         self.state = to;
         self.since = now;
         self.changed = true;
+        self.restored = false;
         Some(Change {
             node,
             from,
@@ -126,11 +130,13 @@ impl Peers {
     }
 
     /// Takes what an earlier run knew: nobody is live until heard, and runs
-    /// before these are refused.
+    /// before these are refused. Until then nothing is said of them: a parent that
+    /// was restarted would tell its children that everybody is dead.
     pub fn restore(&mut self, node: NodeId, stamp: Stamp, now: Micros) {
         let peer = self.peers.entry(node).or_insert_with(|| Peer::new(now));
         peer.stamp = stamp;
         peer.gate = Gate::from(stamp.incarnation);
+        peer.restored = true;
     }
 
     /// One node, if known.
@@ -196,10 +202,12 @@ impl Peers {
             .peers
             .entry(entry.node)
             .or_insert_with(|| Peer::new(now));
-        let fresh_word = (entry.stamp, entry.state) > (peer.stamp, peer.state);
+        let fresh_word = (entry.stamp, entry.state) > (peer.stamp, peer.state)
+            || (peer.restored && entry.stamp == peer.stamp);
         if known && !fresh_word {
             return None;
         }
+        peer.restored = false;
         let seen = now.since(Micros::from_millis(entry.age_ms.into()));
         if entry.stamp > peer.stamp {
             peer.stamp = entry.stamp;
@@ -298,7 +306,7 @@ impl Peers {
     fn say(&mut self, node: &NodeId, now: Micros) -> Option<PeerEntry> {
         let peer = self.peers.get_mut(node)?;
         peer.changed = false;
-        if peer.stamp == Stamp::default() {
+        if peer.restored || peer.stamp == Stamp::default() {
             return None;
         }
         Some(PeerEntry {
@@ -383,6 +391,25 @@ mod tests {
             back.map(|change| (change.from, change.to)),
             Some((Some(PeerState::Evicted), PeerState::Live))
         );
+    }
+
+    #[test]
+    fn what_an_earlier_run_knew_is_no_word_about_anybodys_life() {
+        let mut peers = Peers::new(secs(30));
+        peers.restore(A, stamp(5), secs(0));
+        peers.repeat_all();
+        assert_eq!(peers.news(secs(1)), [], "it would say that A is dead");
+        // Who lives is taken from others at once, also where nothing has come since.
+        assert!(
+            peers
+                .told(PARENT, &entry(5, PeerState::Live), secs(1))
+                .is_some()
+        );
+        assert_eq!(peers.news(secs(1)).len(), 1);
+        let mut peers = Peers::new(secs(30));
+        peers.restore(A, stamp(5), secs(0));
+        peers.heard(A, stamp(6), None, secs(2));
+        assert_eq!(peers.news(secs(2)).len(), 1);
     }
 
     #[test]
