@@ -31,6 +31,13 @@ mkdir -p "$logs"
 end=$((SECONDS + minutes * 60))
 passed=0 failed=0 skipped=0
 
+rows=()
+
+# row RESULT NAME PASSED FAILED SKIPPED SECONDS: one line of the table at the end.
+row() {
+    rows+=("$(printf '%-7s %-10s %6s %6s %7s %7s' "$@")")
+}
+
 # suite NAME WORDS...: `cargo test WORDS...`, for as long as there is time.
 suite() {
     local name=$1 log=$logs/$1.log begun=$SECONDS left=$((end - SECONDS)) code=0 ok bad missed
@@ -38,8 +45,10 @@ suite() {
     if [ "$left" -lt 10 ]; then
         failed=$((failed + 1))
         echo "FAILED  $name: no time left"
+        row FAILED "$name" 0 1 0 0
         return
     fi
+    echo "begins  $name after $SECONDS s, $((left / 60)) minutes left"
     timeout --kill-after=20 "$left" cargo test --locked --no-fail-fast "$@" -- --nocapture \
         >"$log" 2>&1 </dev/null || code=$?
     missed=$(grep -c '^skipped: ' "$log" || true)
@@ -50,29 +59,40 @@ suite() {
     # cargo counts a test that returned early as passed.
     ok=$((ok - missed))
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + missed))
-    grep -E '^skipped: |REPRODUCE WITH|frames a round' "$log" || true
+    # What a part measured stands in the record, not only that it passed.
+    grep -E '^skipped: |REPRODUCE WITH|frames a round|whole after|bad frames|killed: r =|r = .* measured' \
+        "$log" | cut -c1-200 | sed 's/^/        /' || true
     if [ "$bad" -gt 0 ]; then
         tail -n 40 "$log"
         [ "$code" != 124 ] || echo "the time was over"
         echo "FAILED  $name in $((SECONDS - begun)) s (all of it: $log)"
+        row FAILED "$name" "$ok" "$bad" "$missed" $((SECONDS - begun))
     else
         echo "ok      $name in $((SECONDS - begun)) s ($ok passed, $missed skipped)"
+        row ok "$name" "$ok" "$bad" "$missed" $((SECONDS - begun))
     fi
 }
 
-# What is real and short first, the many seeds last.
-suite storage -p chorus-storage --test crash --test damage
-suite frames -p chorus-protocol --test golden
-suite phase -p chorus-protocol --test phase_table
-suite kill -p chorus-node --test kill
-suite fabric -p chorus-node --test fabric
-suite scale --release -p chorus-tests --test sim_scale
-suite heal -p chorus-tests --test sim_heal
+# What is real first, the many seeds last.
+suite storage -p chorus-storage --test crash --test damage # kills and damage of a store
+suite frames -p chorus-protocol --test golden --test fuzz  # a million mutated frames; tokens, items
+suite phase -p chorus-protocol --test phase_table          # the table, with 30,000 oscillators
+suite flood -p chorus-node --test flood                    # a million bad frames at a live node
+suite kill -p chorus-node --test kill                      # 100 kills under load
+suite restarts -p chorus-node --test restarts              # two nodes, every second, a minute
+suite half -p chorus-node --test half                      # 15 of 30 real nodes die
+suite fabric -p chorus-node --test fabric                  # cuts up to 120 s, losses, pauses
+suite latency -p chorus-node --test latency                # 50 ms and 300 ms one way
+suite scale --release -p chorus-tests --test sim_scale     # a round at 30,000
+suite heal -p chorus-tests --test sim_heal                 # 1,000 seeded cuts
 suite eviction -p chorus-tests --test sim_eviction
 suite clock -p chorus-tests --test sim_clock
 suite roster -p chorus-tests --test sim_roster
 suite branch -p chorus-tests --test sim_branch
 
+echo
+printf '%-7s %-10s %6s %6s %7s %7s\n' result part passed failed skipped seconds
+printf '%s\n' "${rows[@]}"
 echo "all of it in $SECONDS s"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]
