@@ -1,13 +1,61 @@
 //! Runs the binary in a home, and reads what it says.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// A folder for homes.
 pub struct Homes(TempDir);
+
+/// Far beyond what a start takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// `chorus run` in a home, killed when it goes.
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// SIGTERM, and its end.
+    pub fn stop(mut self) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself, and the test has failed then.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `holds`.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
 
 /// What a run of the binary gave.
 pub struct Said {
@@ -35,6 +83,31 @@ impl Homes {
         command.env_clear().arg("--dir").arg(self.path(name));
         command.args(words).envs(environment.iter().copied());
         Said::of(&command.output().unwrap())
+    }
+
+    /// Starts the node of a home, with these words after `run`, and waits until it says
+    /// where it listens.
+    pub fn start(&self, name: &str, words: &[&str]) -> Running {
+        let log = self.path(&format!("{name}.log"));
+        let addresses = self.path(name).join("run/addresses.json");
+        // Those of an earlier run would be taken for this one's.
+        let _ = std::fs::remove_file(&addresses);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chorus"));
+        command.env_clear().arg("--dir").arg(self.path(name));
+        command
+            .args(["run", "--set", "metrics.listen="])
+            .args(words);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(std::fs::File::create(&log).unwrap());
+        let mut running = Running {
+            child: command.spawn().unwrap(),
+            log,
+        };
+        until("it says where it listens", || {
+            assert_eq!(running.child.try_wait().unwrap(), None, "it ended");
+            addresses.exists()
+        });
+        running
     }
 
     /// A mesh of one node that listens on loopback, wherever there is room.

@@ -1,43 +1,6 @@
 //! `join` at the door of a real node: in, refused, and nobody there.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
 use crate::chorus::{Homes, Said, names};
-
-/// Far beyond what a start takes.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(10);
-
-/// `chorus run` in a home, killed when it goes.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself, and the test has failed then.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts the node of a home and waits until it says where it listens.
-fn start(home: &Path) -> Running {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chorus"));
-    command.env_clear().arg("--dir").arg(home).arg("run");
-    command.args(["--set", "metrics.listen="]);
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut running = Running(command.spawn().unwrap());
-    let deadline = Instant::now() + PATIENCE;
-    while !home.join("run/addresses.json").exists() {
-        assert_eq!(running.0.try_wait().unwrap(), None, "it ended");
-        assert!(Instant::now() < deadline, "it says nothing");
-        std::thread::sleep(PAUSE);
-    }
-    running
-}
 
 fn invite(homes: &Homes, words: &[&str]) -> String {
     let place = ["invite", "--sector", "s1", "--cluster", "c1"];
@@ -54,7 +17,7 @@ fn join(homes: &Homes, name: &str, token: &str) -> Said {
 fn a_token_lets_in_as_many_as_it_says_and_they_can_run() {
     let homes = Homes::new();
     homes.init("a");
-    let _enroller = start(&homes.path("a"));
+    let _enroller = homes.start("a", &[]);
     let token = invite(&homes, &["--name", "b"]);
 
     // A home that cannot be made uses up no token.
@@ -73,7 +36,7 @@ fn a_token_lets_in_as_many_as_it_says_and_they_can_run() {
     assert!(!homes.path("c").exists());
 
     // Who was let in can run, and may not let in others.
-    let _newcomer = start(&homes.path("b"));
+    let _newcomer = homes.start("b", &[]);
     let said = homes.run(
         "b",
         &["invite", "--sector", "s", "--cluster", "c", "--json"],

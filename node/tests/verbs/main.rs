@@ -4,3 +4,4 @@ mod chorus;
 mod config;
 mod homes;
 mod joining;
+mod troubles;
