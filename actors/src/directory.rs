@@ -347,7 +347,7 @@ impl State {
             digest: *directory.digest(),
         };
         let input = gossip::Input::Directory(known);
-        self.arguments.ring.gossip(ToGossip::Input(input, None))
+        self.arguments.ring.gossip(ToGossip::Input(input))
     }
 
     /// Keeps what a node needs first beside the keys, at most once a second.

@@ -88,12 +88,19 @@ impl Actor for GossipActor {
     ) -> Result<(), ActorProcessingErr> {
         let now = since(state.arguments.epoch);
         match message {
-            ToGossip::Input(input, incoming) => {
-                // A frame counts from when it arrived, not from when its turn came.
-                let now = match &incoming {
-                    Some(incoming) => at(state.arguments.epoch, incoming.at),
-                    None => now,
-                };
+            ToGossip::Arrived(batch) => {
+                let mut outputs = Vec::new();
+                for (input, incoming) in batch {
+                    // A frame counts from when it arrived, not from when its turn came.
+                    let now = match &incoming {
+                        Some(incoming) => at(state.arguments.epoch, incoming.at),
+                        None => now,
+                    };
+                    outputs.extend(state.machine.handle(input, now, &mut state.noise));
+                }
+                state.perform(outputs)?;
+            }
+            ToGossip::Input(input) => {
                 let tick = matches!(input, Input::Tick);
                 let outputs = state.machine.handle(input, now, &mut state.noise);
                 state.perform(outputs)?;

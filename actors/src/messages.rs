@@ -50,8 +50,8 @@ fn cast<M: ractor::Message>(
 /// To the transport actor.
 #[derive(Debug)]
 pub enum ToTransport {
-    /// A frame came in.
-    Incoming(Incoming),
+    /// Frames came in on one lane, in this order.
+    Incoming(Vec<Incoming>),
     /// Something happened at the sockets.
     Socket(Event),
     /// What the gossip machine wants done.
@@ -84,19 +84,23 @@ pub struct TransportView {
 }
 
 /// To the gossip actor.
-// Nearly every message is an input, ten a second from each neighbour: boxing
-// it would allocate once more for each frame and save nothing.
+// Frames come many at a time; of the inputs there are a few a second, each not worth a box.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum ToGossip {
-    /// Something happened. The frame's permit, if it came from outside, is held
-    /// until it has been handled.
-    Input(gossip::Input, Option<Incoming>),
+    /// Something happened.
+    Input(gossip::Input),
+    /// This came from outside, in this order.
+    Arrived(Vec<Arrived>),
     /// What does it look like, at this Lamport time?
     Inspect(u64, oneshot::Sender<(gossip::View, Vec<gossip::PeerView>)>),
     /// Write down what should survive a restart; answer when it is durable.
     Save(oneshot::Sender<()>),
 }
+
+/// What came from outside for gossip: a frame, with the permit that is held until it has
+/// been handled; or a command that a frame brought.
+pub type Arrived = (gossip::Input, Option<Incoming>);
 
 /// To the directory actor.
 #[derive(Debug)]

@@ -13,8 +13,11 @@ use tokio::sync::mpsc;
 use crate::messages::{Ring, ToDirectory, ToGossip, ToTransport};
 use crate::transport::sockets::{self, Event};
 
-/// Carries what comes from the socket thread to the transport. Every message
-/// holds a permit of its lane, so the mailbox behind is bounded.
+/// Messages handed on together: so long at most does the runtime see to nothing else.
+const BATCH_MAX: usize = 64;
+
+/// Carries what comes from the socket thread to the transport, all that waits at once.
+/// Every message holds a permit of its lane, so the mailbox behind is bounded.
 pub(crate) fn carry(
     upward: sockets::Upward,
     transport: ActorRef<ToTransport>,
@@ -30,8 +33,10 @@ pub(crate) fn carry(
     for mut lane in [link, gossip, door] {
         let transport = transport.clone();
         tokio::spawn(async move {
-            while let Some(incoming) = lane.recv().await {
-                if transport.cast(ToTransport::Incoming(incoming)).is_err() {
+            let mut batch = Vec::new();
+            while lane.recv_many(&mut batch, BATCH_MAX).await > 0 {
+                let batch = std::mem::take(&mut batch);
+                if transport.cast(ToTransport::Incoming(batch)).is_err() {
                     return;
                 }
             }
@@ -65,7 +70,7 @@ pub(crate) fn tick(
             let mut due = Instant::now();
             while !stopping.load(Ordering::Acquire) {
                 if !ticking.swap(true, Ordering::AcqRel) {
-                    let tick = ToGossip::Input(Input::Tick, None);
+                    let tick = ToGossip::Input(Input::Tick);
                     if ring.gossip(tick).is_err() {
                         return;
                     }

@@ -20,7 +20,7 @@ use chorus_protocol::wire::message::{Command as Order, Items, Message};
 use chorus_protocol::wire::{self, Audience, Channel, Identity, Topic, Verified};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use crate::messages::{Ring, ToDirectory, ToGossip, ToTransport, TransportView};
+use crate::messages::{Arrived, Ring, ToDirectory, ToGossip, ToTransport, TransportView};
 use crate::store::{StoreHandle, Write};
 use crate::transport::counters::Counters;
 use crate::transport::sending::endpoint;
@@ -126,7 +126,7 @@ impl Actor for TransportActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            ToTransport::Incoming(incoming) => state.incoming(incoming)?,
+            ToTransport::Incoming(batch) => state.incoming(batch)?,
             ToTransport::Socket(event) => state.socket(event),
             ToTransport::Perform(outputs) => {
                 for output in outputs {
@@ -165,8 +165,24 @@ impl Actor for TransportActor {
 }
 
 impl State {
-    /// Opens a frame and gives it to whoever it concerns.
-    fn incoming(&mut self, incoming: Incoming) -> Result<(), ActorProcessingErr> {
+    /// Opens frames and gives them to whoever they concern.
+    fn incoming(&mut self, batch: Vec<Incoming>) -> Result<(), ActorProcessingErr> {
+        let mut arrived = Vec::with_capacity(batch.len());
+        for incoming in batch {
+            self.open(incoming, &mut arrived)?;
+        }
+        if arrived.is_empty() {
+            return Ok(());
+        }
+        self.a.ring.gossip(ToGossip::Arrived(arrived))
+    }
+
+    /// Opens one frame. What is for gossip is added to `arrived`.
+    fn open(
+        &mut self,
+        incoming: Incoming,
+        arrived: &mut Vec<Arrived>,
+    ) -> Result<(), ActorProcessingErr> {
         let channel = match incoming.lane {
             Lane::Gossip => Channel::Gossip,
             Lane::Link => Channel::Link,
@@ -218,7 +234,7 @@ impl State {
                 let inbox = self.inboxes.entry(from).or_default();
                 let (orders, ack) = inbox.take(session, deliver);
                 for order in orders {
-                    self.command(from, order)?;
+                    self.command(from, order, arrived)?;
                 }
                 if let Some(ack) = ack {
                     self.send(from, Message::Delivered(ack));
@@ -231,23 +247,24 @@ impl State {
                     outbox.acknowledged(frame.stamp.incarnation, delivered.seq);
                 }
             }
-            _ => {
-                let input = Input::Heard(frame);
-                let message = ToGossip::Input(input, Some(incoming));
-                self.a.ring.gossip(message)?;
-            }
+            _ => arrived.push((Input::Heard(frame), Some(incoming))),
         }
         Ok(())
     }
 
-    fn command(&mut self, from: NodeId, order: Order) -> Result<(), ActorProcessingErr> {
+    fn command(
+        &mut self,
+        from: NodeId,
+        order: Order,
+        arrived: &mut Vec<Arrived>,
+    ) -> Result<(), ActorProcessingErr> {
         match order {
             Order::Pull { .. } | Order::Page(_) => {
                 self.a.ring.directory(ToDirectory::Command(from, order))
             }
             _ => {
-                let input = Input::Command(from, order);
-                self.a.ring.gossip(ToGossip::Input(input, None))
+                arrived.push((Input::Command(from, order), None));
+                Ok(())
             }
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::endpoint::{connect, dialler, receive};
+use super::readiness::Source;
 use super::sockets::{CurveKeys, DoorError, Key};
 
 /// Questions that may wait at once.
@@ -15,6 +16,8 @@ pub struct Questions {
     context: zmq::Context,
     keys: CurveKeys,
     waiting: BTreeMap<u64, Question>,
+    /// Whether a socket was made since this was last taken back.
+    pub made: bool,
 }
 
 struct Question {
@@ -28,6 +31,7 @@ impl Questions {
             context,
             keys,
             waiting: BTreeMap::new(),
+            made: false,
         }
     }
 
@@ -52,14 +56,15 @@ impl Questions {
             .send(frame, zmq::DONTWAIT)
             .map_err(|_| DoorError::Busy)?;
         self.waiting.insert(ticket, Question { socket, deadline });
+        self.made = true;
         Ok(())
     }
 
-    /// To be polled together with the others.
-    pub fn sockets(&self) -> impl Iterator<Item = (u64, &zmq::Socket)> {
+    /// What is to be waited for together with the others.
+    pub fn sources(&self) -> impl Iterator<Item = (Source, &zmq::Socket)> {
         self.waiting
             .iter()
-            .map(|(ticket, one)| (*ticket, &one.socket))
+            .map(|(ticket, one)| (Source::Question(*ticket), &one.socket))
     }
 
     /// Takes the answer to `ticket` and closes the question.

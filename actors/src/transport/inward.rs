@@ -9,6 +9,7 @@ use super::counters::{Counters, count};
 use super::endpoint::{DOOR_BYTES_MAX, FRAME_BYTES_MAX, listener, tcp};
 use super::outward::resubscribe;
 use super::porter::Porter;
+use super::readiness::Source;
 use super::sockets::{Bound, CurveKeys, Error, Key, SocketsConfig};
 use super::zap::{DOOR, MESH};
 
@@ -37,6 +38,8 @@ pub struct Inward {
     listening: [Listening; 4],
     porter: Porter,
     pub routes: Routes,
+    /// Whether a socket was made since this was last taken back.
+    pub made: bool,
 }
 
 struct Listening {
@@ -88,6 +91,7 @@ impl Inward {
             listening,
             porter,
             routes: Routes::default(),
+            made: true,
         })
     }
 
@@ -107,6 +111,19 @@ impl Inward {
     pub fn socket(&self, which: Which) -> Option<&zmq::Socket> {
         let mut all = self.listening.iter();
         all.find(|one| one.which == which)?.socket.as_ref()
+    }
+
+    /// What is to be waited for together with the others. The PUB has nothing to read.
+    pub fn sources(&self) -> impl Iterator<Item = (Source, &zmq::Socket)> {
+        self.listening.iter().filter_map(|one| {
+            let source = match one.which {
+                Which::Router => Source::Router,
+                Which::Subscriber => Source::Subscriber,
+                Which::Door => Source::Door,
+                Which::Publisher => return None,
+            };
+            Some((source, one.socket.as_ref()?))
+        })
     }
 
     /// Takes over the subscriptions of the SUB.
@@ -138,8 +155,12 @@ impl Inward {
     /// Tries to listen again where it was closed. True when all are open.
     pub fn reopen(&mut self) -> bool {
         for one in &mut self.listening {
-            if one.socket.is_none() && one.open(&self.context, &self.keys, &self.topics).is_err() {
-                count(&self.counters.rebind_retried);
+            if one.socket.is_some() {
+                continue;
+            }
+            match one.open(&self.context, &self.keys, &self.topics) {
+                Ok(()) => self.made = true,
+                Err(_) => count(&self.counters.rebind_retried),
             }
         }
         self.listening.iter().all(|one| one.socket.is_some())

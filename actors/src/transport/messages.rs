@@ -87,9 +87,25 @@ pub struct Incoming {
     pub bytes: Vec<u8>,
     /// On the door lane.
     pub reply: Option<DoorReply>,
-    /// When it was read from its socket: what waits behind other work is no younger for it.
+    /// When it came to its socket, as nearly as is known: what waits behind other work is no
+    /// younger for it.
     pub at: Instant,
     pub(super) _permit: OwnedSemaphorePermit,
+}
+
+impl Incoming {
+    /// Just read, without a topic or a way back.
+    pub(super) fn now(lane: Lane, peer: Key, bytes: Vec<u8>, permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            lane,
+            peer,
+            topic: None,
+            bytes,
+            reply: None,
+            at: Instant::now(),
+            _permit: permit,
+        }
+    }
 }
 
 /// What happened at the sockets.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::counters::{Counters, count};
 use super::endpoint::{connect, dialler};
 use super::monitored::Monitored;
+use super::readiness::Source;
 use super::sockets::{CurveKeys, Key, LinkState};
 
 /// Links at once: parents, and the few that are tried in their place.
@@ -52,6 +53,8 @@ pub struct Outwards {
     pub siblings: BTreeMap<Key, Sibling>,
     pub sub: Vec<Vec<u8>>,
     pub sib: Vec<Vec<u8>>,
+    /// Whether a socket was made since this was last taken back.
+    pub made: bool,
 }
 
 impl Outwards {
@@ -65,7 +68,20 @@ impl Outwards {
             siblings: BTreeMap::new(),
             sub: Vec::new(),
             sib: Vec::new(),
+            made: false,
         }
+    }
+
+    /// What is to be waited for together with the others.
+    pub fn sources(&self) -> impl Iterator<Item = (Source, &zmq::Socket)> {
+        let links = self.links.iter().flat_map(|(key, link)| {
+            let dealer = (Source::Dealer(*key), link.dealer.socket());
+            let hears = link.hears.as_ref();
+            let hears = hears.map(|one| (Source::Hears(*key), one.socket()));
+            std::iter::once(dealer).chain(hears)
+        });
+        let siblings = self.siblings.iter();
+        links.chain(siblings.map(|(key, one)| (Source::Sibling(*key), &one.socket)))
     }
 
     /// Opens the link to `key`, in place of one that may be there.
@@ -132,8 +148,9 @@ impl Outwards {
         }
     }
 
-    fn sibling(&self, key: &Key, publisher: &str, now: Instant) -> zmq::Result<Sibling> {
-        let socket = self.prepare(zmq::SUB, key, &self.sib)?;
+    fn sibling(&mut self, key: &Key, publisher: &str, now: Instant) -> zmq::Result<Sibling> {
+        let topics = self.sib.clone();
+        let socket = self.prepare(zmq::SUB, key, &topics)?;
         connect(&socket, publisher)?;
         Ok(Sibling {
             socket,
@@ -244,7 +261,7 @@ impl Outwards {
 
     /// A socket towards `key` that has yet to connect.
     fn prepare(
-        &self,
+        &mut self,
         kind: zmq::SocketType,
         key: &Key,
         topics: &[Vec<u8>],
@@ -258,6 +275,7 @@ impl Outwards {
             socket.set_probe_router(true)?;
         }
         resubscribe(&socket, &[], topics)?;
+        self.made = true;
         Ok(socket)
     }
 }

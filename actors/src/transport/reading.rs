@@ -8,35 +8,41 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::counters::count;
 use super::endpoint::{Received, receive};
+use super::gathering::{Gathered, mean_arrival};
 use super::inward::Which;
 use super::messages::LaneSender;
+use super::readiness::Source;
 use super::sockets::{DoorReply, Event, Incoming, Key, Lane};
-use super::zmq_thread::{Next, Source, Thread};
+use super::zmq_thread::{Next, Thread};
 
 /// Messages taken from one socket before the others have their turn.
 const BURST: usize = 128;
 
+/// Whether a socket may hold more than was taken from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Some,
+    Nothing,
+}
+
 impl Thread {
-    /// Reads what one source has, up to its share of a round.
+    /// Reads what one source has, up to its share of a round. Gossip is left to gather.
     pub(super) fn read(&mut self, source: Source, now: Instant) {
-        match source {
+        let left = match source {
             Source::Wake => {
-                while self.inbox.woken.recv_msg(zmq::DONTWAIT).is_ok() {}
                 // Before the queue is read: a command queued from here on wakes us again. An
                 // exchange, not a store: a store could become visible after the queue was read.
                 self.inbox.waker.signalled.swap(false, Ordering::AcqRel);
                 self.perform_commands(now);
+                Left::Nothing
             }
-            Source::Zap => self.zap.serve(now),
-            Source::Subscriber => self.read_gossip(None, |t| t.inward.socket(Which::Subscriber)),
-            Source::Hears(key) => self.read_gossip(Some(key), |t| {
-                Some(t.outward.links.get(&key)?.hears.as_ref()?.socket())
-            }),
-            Source::Sibling(key) => {
-                if let Some(sibling) = self.outward.siblings.get_mut(&key) {
-                    sibling.heard = now;
-                }
-                self.read_gossip(Some(key), |t| Some(&t.outward.siblings.get(&key)?.socket));
+            Source::Zap => {
+                self.zap.serve(now);
+                Left::Nothing
+            }
+            Source::Subscriber | Source::Hears(_) | Source::Sibling(_) => {
+                self.gathering.add(source, now);
+                Left::Nothing
             }
             Source::Router => self.read_router(),
             Source::Dealer(key) => self.read_dealer(key),
@@ -48,18 +54,48 @@ impl Thread {
                         result: Ok(answer),
                     });
                 }
+                Left::Nothing
             }
+        };
+        if left == Left::Some {
+            self.inbox.readiness.look_again(source);
         }
     }
 
-    fn read_gossip(
-        &mut self,
-        dialled: Option<Key>,
-        socket: impl Fn(&Self) -> Option<&zmq::Socket>,
-    ) {
+    /// Reads the gossip that has gathered and hands it up together.
+    pub(super) fn read_gossip(&mut self, gathered: Gathered, now: Instant) {
+        let mut batch = Vec::new();
+        for source in gathered.sources {
+            if self.read_gossip_of(source, now, &mut batch) == Left::Some {
+                self.gathering.add_rest(source, now);
+            }
+        }
+        let at = mean_arrival(gathered.since, now, batch.len());
+        for mut incoming in batch {
+            incoming.at = at;
+            hand_up(&self.lanes.gossip, incoming);
+        }
+    }
+
+    fn gossip_socket(&self, source: Source) -> Option<&zmq::Socket> {
+        match source {
+            Source::Hears(key) => Some(self.outward.links.get(&key)?.hears.as_ref()?.socket()),
+            Source::Sibling(key) => Some(&self.outward.siblings.get(&key)?.socket),
+            _ => self.inward.socket(Which::Subscriber),
+        }
+    }
+
+    fn read_gossip_of(&mut self, source: Source, now: Instant, batch: &mut Vec<Incoming>) -> Left {
+        let dialled = match source {
+            Source::Hears(key) | Source::Sibling(key) => Some(key),
+            _ => None,
+        };
+        if let Some(sibling) = dialled.and_then(|key| self.outward.siblings.get_mut(&key)) {
+            sibling.heard = now;
+        }
         for _ in 0..BURST {
-            let Some(mut received) = socket(self).and_then(receive) else {
-                return;
+            let Some(mut received) = self.gossip_socket(source).and_then(receive) else {
+                return Left::Nothing;
             };
             let Some(peer) = dialled.or_else(|| self.member(&received)) else {
                 continue;
@@ -73,26 +109,22 @@ impl Thread {
                 continue;
             };
             count(&self.counters.gossip_received);
-            let (topic, bytes) = (Some(std::mem::take(topic)), std::mem::take(bytes));
-            hand_up(
-                &self.lanes.gossip,
-                Lane::Gossip,
-                peer,
-                topic,
-                bytes,
-                None,
-                permit,
-            );
+            let (topic, bytes) = (std::mem::take(topic), std::mem::take(bytes));
+            batch.push(Incoming {
+                topic: Some(topic),
+                ..Incoming::now(Lane::Gossip, peer, bytes, permit)
+            });
         }
+        Left::Some
     }
 
-    fn read_router(&mut self) {
+    fn read_router(&mut self) -> Left {
         for _ in 0..BURST {
-            let Some(permit) = permit(&self.lanes.link) else {
-                return;
+            let Some(permit) = self.link_permit() else {
+                return Left::Nothing;
             };
             let Some(mut received) = self.inward.socket(Which::Router).and_then(receive) else {
-                return;
+                return Left::Nothing;
             };
             let Some(peer) = self.member(&received) else {
                 continue;
@@ -107,43 +139,47 @@ impl Thread {
             }
             count(&self.counters.link_received);
             let bytes = std::mem::take(bytes);
-            hand_up(
-                &self.lanes.link,
-                Lane::Link,
-                peer,
-                None,
-                bytes,
-                None,
-                permit,
-            );
+            let incoming = Incoming::now(Lane::Link, peer, bytes, permit);
+            hand_up(&self.lanes.link, incoming);
         }
+        Left::Some
     }
 
-    fn read_dealer(&mut self, key: Key) {
+    fn read_dealer(&mut self, key: Key) -> Left {
         for _ in 0..BURST {
-            let Some(permit) = permit(&self.lanes.link) else {
-                return;
+            let Some(permit) = self.link_permit() else {
+                return Left::Nothing;
             };
             let link = self.outward.links.get(&key);
             let Some(received) = link.and_then(|link| receive(link.dealer.socket())) else {
-                return;
+                return Left::Nothing;
             };
             let Ok([bytes]) = <[Vec<u8>; 1]>::try_from(received.parts) else {
                 count(&self.counters.malformed);
                 continue;
             };
             count(&self.counters.link_received);
-            hand_up(&self.lanes.link, Lane::Link, key, None, bytes, None, permit);
+            let incoming = Incoming::now(Lane::Link, key, bytes, permit);
+            hand_up(&self.lanes.link, incoming);
         }
+        Left::Some
     }
 
-    fn read_door(&mut self, now: Instant) {
+    /// Without one the links are not read again before [`Thread::resume_links`] finds one.
+    fn link_permit(&mut self) -> Option<OwnedSemaphorePermit> {
+        let permit = permit(&self.lanes.link);
+        self.link_paused |= permit.is_none();
+        permit
+    }
+
+    fn read_door(&mut self, now: Instant) -> Left {
         for _ in 0..BURST {
             let Some(mut received) = self.inward.socket(Which::Door).and_then(receive) else {
-                return;
+                return Left::Nothing;
             };
             let Some(peer) = received.user else {
-                return self.fail_open();
+                self.fail_open();
+                return Left::Nothing;
             };
             if !self.door_messages.take(now) {
                 count(&self.counters.door_limited);
@@ -158,17 +194,14 @@ impl Thread {
                 continue;
             };
             count(&self.counters.door_received);
-            let (reply, bytes) = (DoorReply(std::mem::take(id)), std::mem::take(bytes));
-            hand_up(
-                &self.lanes.door,
-                Lane::Door,
-                peer,
-                None,
-                bytes,
-                Some(reply),
-                permit,
-            );
+            let (id, bytes) = (std::mem::take(id), std::mem::take(bytes));
+            let incoming = Incoming {
+                reply: Some(DoorReply(id)),
+                ..Incoming::now(Lane::Door, peer, bytes, permit)
+            };
+            hand_up(&self.lanes.door, incoming);
         }
+        Left::Some
     }
 
     /// Who sent a message to a socket that serves members. Without the key that the handler
@@ -197,24 +230,7 @@ fn permit(lane: &LaneSender) -> Option<OwnedSemaphorePermit> {
     lane.permits.clone().try_acquire_owned().ok()
 }
 
-fn hand_up(
-    to: &LaneSender,
-    lane: Lane,
-    peer: Key,
-    topic: Option<Vec<u8>>,
-    bytes: Vec<u8>,
-    reply: Option<DoorReply>,
-    permit: OwnedSemaphorePermit,
-) {
-    let incoming = Incoming {
-        lane,
-        peer,
-        topic,
-        bytes,
-        reply,
-        at: Instant::now(),
-        _permit: permit,
-    };
+fn hand_up(to: &LaneSender, incoming: Incoming) {
     // Nobody listens only while the node stops.
     let _ = to.sender.send(incoming);
 }

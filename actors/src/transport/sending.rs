@@ -37,7 +37,7 @@ impl State {
             Output::Dial(node) => {
                 if self.address(&node).is_none() {
                     let input = Input::Unreachable(node);
-                    return self.a.ring.gossip(ToGossip::Input(input, None));
+                    return self.a.ring.gossip(ToGossip::Input(input));
                 }
                 let next = self.dialled.entry(node).or_default();
                 *next = next.wrapping_add(1);

@@ -11,9 +11,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ pub use super::messages::{
     Command, DoorError, DoorReply, Event, Incoming, Lane, LinkState, Upward,
 };
 use super::messages::{Lanes, lanes};
+use super::readiness::Readiness;
 use super::zmq_thread::{self, Inbox};
 
 /// A CURVE public key: who a peer is on the wire.
@@ -135,6 +136,8 @@ pub enum Error {
         what: &'static str,
         source: zmq::Error,
     },
+    #[error("the sockets cannot be waited for ({0}): check the limit on open files")]
+    Wait(std::io::Error),
     #[error("the socket thread could not be started ({0}): check the limit on threads")]
     Spawn(std::io::Error),
     #[error("the socket thread ended while it started: see the log above")]
@@ -168,10 +171,10 @@ pub struct Handle {
     counters: Arc<Counters>,
 }
 
-/// Wakes the thread from its poll: one byte, however many commands wait.
+/// Wakes the thread from its wait: once, however many commands wait.
 pub(super) struct Waker {
     pub signalled: AtomicBool,
-    pair: Mutex<zmq::Socket>,
+    wakes: mio::Waker,
 }
 
 impl fmt::Debug for Handle {
@@ -193,10 +196,8 @@ impl Handle {
             Err(TrySendError::Disconnected(_)) => return Err(SendError::Stopped),
         }
         if !self.waker.signalled.swap(true, Ordering::AcqRel) {
-            let pair = self.waker.pair.lock();
-            let pair = pair.unwrap_or_else(PoisonError::into_inner);
             // It fails only when the thread has gone, which the next command will say.
-            let _ = pair.send("", zmq::DONTWAIT);
+            let _ = self.waker.wakes.wake();
         }
         Ok(())
     }
@@ -252,17 +253,16 @@ type Ends = (Handle, Inbox, Lanes, Upward, zmq::Context);
 /// Everything that a socket thread needs before there is one.
 pub(super) fn unstarted(counters: Arc<Counters>) -> Result<Ends, Error> {
     let context = zmq::Context::new();
-    let (woken, waking) =
-        wake_pair(&context).map_err(|source| Error::zmq("the wake sockets", source))?;
+    let (readiness, wakes) = Readiness::new().map_err(Error::Wait)?;
     let waker = Arc::new(Waker {
         signalled: AtomicBool::new(false),
-        pair: Mutex::new(waking),
+        wakes,
     });
     let (commands, queue) = sync_channel(COMMANDS_MAX);
     let (lanes, upward) = lanes();
     let inbox = Inbox {
         queue,
-        woken,
+        readiness,
         waker: waker.clone(),
     };
     let handle = Handle {
@@ -271,13 +271,4 @@ pub(super) fn unstarted(counters: Arc<Counters>) -> Result<Ends, Error> {
         counters,
     };
     Ok((handle, inbox, lanes, upward, context))
-}
-
-fn wake_pair(context: &zmq::Context) -> zmq::Result<(zmq::Socket, zmq::Socket)> {
-    let (woken, waking) = (context.socket(zmq::PAIR)?, context.socket(zmq::PAIR)?);
-    woken.set_linger(0)?;
-    waking.set_linger(0)?;
-    woken.bind("inproc://chorus-wake")?;
-    waking.connect("inproc://chorus-wake")?;
-    Ok((woken, waking))
 }

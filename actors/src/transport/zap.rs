@@ -55,7 +55,7 @@ impl Zap {
         self.forget_admitted();
     }
 
-    /// To be polled together with the others.
+    /// To be waited for together with the others.
     pub fn socket(&self) -> &zmq::Socket {
         &self.socket
     }

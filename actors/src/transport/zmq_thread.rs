@@ -1,6 +1,6 @@
 //! The one OS thread that owns every ZeroMQ socket of a node, the ZAP handler among them.
 //!
-//! A round: wait for sockets or the wake byte, judge handshakes, read what came (a bounded
+//! A round: wait for sockets or to be woken, judge handshakes, read what came (a bounded
 //! number of messages for each socket), perform commands, and twice a second look after
 //! connections, questions at doors, and the wrong-key probe. No send ever blocks.
 
@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use super::counters::{Counters, count};
 use super::door::Questions;
 use super::endpoint;
+use super::gathering::Gathering;
 use super::inward::{Inward, MESH_SOCKETS, Which};
 use super::messages::Lanes;
 use super::outward::Outwards;
+use super::readiness::{Readiness, Source};
 use super::selftest::{self, Probe};
 use super::sockets::{Bound, Command, Error, Event, Key, SocketsConfig, Waker};
 use super::zap::{Bucket, Zap};
@@ -28,7 +30,7 @@ const RETRY: Duration = Duration::from_millis(5);
 /// Where commands come in.
 pub struct Inbox {
     pub queue: Receiver<Command>,
-    pub woken: zmq::Socket,
+    pub readiness: Readiness,
     pub waker: Arc<Waker>,
 }
 
@@ -63,20 +65,6 @@ pub(super) enum Next {
     Stop,
 }
 
-/// A socket that can be read, as the poll found it.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Source {
-    Wake,
-    Zap,
-    Subscriber,
-    Router,
-    Door,
-    Dealer(Key),
-    Hears(Key),
-    Sibling(Key),
-    Question(u64),
-}
-
 /// The thread's state: every socket, and the ends of every queue.
 pub(super) struct Thread {
     pub(super) config: SocketsConfig,
@@ -89,6 +77,9 @@ pub(super) struct Thread {
     pub(super) outward: Outwards,
     pub(super) questions: Questions,
     pub(super) door_messages: Bucket,
+    pub(super) gathering: Gathering,
+    /// The link sockets are left alone until permits return: that is the back-pressure.
+    pub(super) link_paused: bool,
     probe: Option<Probe>,
     next_probe: Instant,
     next_tick: Instant,
@@ -118,6 +109,8 @@ impl Thread {
             outward: Outwards::new(context.clone(), config.keys.clone(), counters.clone()),
             questions: Questions::new(context.clone(), config.keys.clone()),
             door_messages: Bucket::new(config.door_rate),
+            gathering: Gathering::default(),
+            link_paused: false,
             probe: None,
             next_probe: now + config.probe_interval,
             next_tick: now + TICK,
@@ -141,6 +134,9 @@ impl Thread {
         for source in readable {
             self.read(source, now);
         }
+        if let Some(gathered) = self.gathering.take(now) {
+            self.read_gossip(gathered, now);
+        }
         if self.backlog {
             self.perform_commands(now);
         }
@@ -154,70 +150,57 @@ impl Thread {
         self.next
     }
 
-    /// Polls every socket that may be read now. The link sockets are left out while no link
-    /// permit is free: that is the back-pressure.
-    fn wait(&mut self) -> Vec<Source> {
-        let link_open = self.lanes.link.permits.available_permits() > 0;
-        if !link_open {
-            count(&self.counters.link_paused);
-        }
-        let mut sources = vec![
-            (Source::Wake, &self.inbox.woken),
-            (Source::Zap, self.zap.socket()),
-        ];
-        let listening = [
-            (Source::Subscriber, Which::Subscriber),
-            (Source::Router, Which::Router),
-            (Source::Door, Which::Door),
-        ];
-        for (source, which) in listening {
-            let paused = which == Which::Router && !link_open;
-            sources.extend(
-                self.inward
-                    .socket(which)
-                    .filter(|_| !paused)
-                    .map(|socket| (source, socket)),
-            );
-        }
-        for (key, link) in &self.outward.links {
-            if link_open {
-                sources.push((Source::Dealer(*key), link.dealer.socket()));
-            }
-            sources.extend(
-                link.hears
-                    .as_ref()
-                    .map(|one| (Source::Hears(*key), one.socket())),
-            );
-        }
-        let siblings = self.outward.siblings.iter();
-        sources.extend(siblings.map(|(key, one)| (Source::Sibling(*key), &one.socket)));
-        sources.extend(
-            self.questions
-                .sockets()
-                .map(|(ticket, socket)| (Source::Question(ticket), socket)),
-        );
-
-        let mut timeout = self.next_tick.saturating_duration_since(Instant::now());
-        if self.closed || !link_open {
+    /// Waits until a socket can be read, a command comes, or something else is due.
+    fn wait(&mut self) -> BTreeSet<Source> {
+        self.watch_new();
+        self.resume_links();
+        let gathered = self.gathering.due();
+        let due = gathered.map_or(self.next_tick, |due| due.min(self.next_tick));
+        let mut timeout = due.saturating_duration_since(Instant::now());
+        if self.closed || self.link_paused {
             timeout = timeout.min(RETRY);
         }
         if self.backlog {
             timeout = Duration::ZERO;
         }
-        let mut items: Vec<_> = sources
-            .iter()
-            .map(|(_, socket)| socket.as_poll_item(zmq::POLLIN))
-            .collect();
-        // Rounded up, so that the last fraction of a millisecond is not spun away.
-        let timeout_ms = timeout.as_micros().div_ceil(1000) as i64;
-        if zmq::poll(&mut items, timeout_ms).is_err() {
-            return Vec::new(); // a signal came in between
+        self.inbox.readiness.wait(timeout)
+    }
+
+    /// Begins to wait for the sockets that were made since the last time.
+    fn watch_new(&mut self) {
+        let made = [
+            std::mem::take(&mut self.inward.made),
+            std::mem::take(&mut self.outward.made),
+            std::mem::take(&mut self.questions.made),
+        ];
+        if !made.contains(&true) {
+            return;
         }
-        let readable = sources
-            .iter()
-            .zip(&items)
-            .filter(|(_, item)| item.is_readable());
-        readable.map(|((source, _), _)| *source).collect()
+        let zap = std::iter::once((Source::Zap, self.zap.socket()));
+        let sockets = zap
+            .chain(self.inward.sources())
+            .chain(self.outward.sources())
+            .chain(self.questions.sources());
+        if let Err(error) = self.inbox.readiness.watch(sockets) {
+            self.inward.made = true; // the next round tries again
+            tracing::warn!(%error, "a socket cannot be waited for: is there memory left?");
+        }
+    }
+
+    /// Reads the links again as soon as a permit is free.
+    fn resume_links(&mut self) {
+        if !self.link_paused {
+            return;
+        }
+        if self.lanes.link.permits.available_permits() == 0 {
+            count(&self.counters.link_paused);
+            return;
+        }
+        self.link_paused = false;
+        let dealers = self.outward.links.keys().map(|key| Source::Dealer(*key));
+        for source in dealers.chain([Source::Router]) {
+            self.inbox.readiness.look_again(source);
+        }
     }
 
     pub(super) fn perform_commands(&mut self, now: Instant) {
@@ -275,6 +258,7 @@ impl Thread {
             }
             Command::AnswerDoor { to, frame } => {
                 let sent = send_routed(self.inward.socket(Which::Door), &to.0, &frame);
+                self.inbox.readiness.look_again(Source::Door);
                 self.count_send(sent);
             }
             Command::Shutdown => self.next = Next::Stop,
@@ -301,8 +285,10 @@ impl Thread {
 
     fn send_to(&mut self, to: &Key, frame: &[u8]) {
         let sent = if let Some(link) = self.outward.links.get(to) {
+            self.inbox.readiness.look_again(Source::Dealer(*to));
             link.dealer.socket().send(frame, zmq::DONTWAIT)
         } else if let Some(id) = self.inward.routes.find(to) {
+            self.inbox.readiness.look_again(Source::Router);
             send_routed(self.inward.socket(Which::Router), id, frame)
         } else {
             Err(zmq::Error::EHOSTUNREACH)
@@ -327,6 +313,8 @@ impl Thread {
         if let Err(error) = inward.and_then(|()| self.outward.subscribe(sub, sib)) {
             tracing::warn!(%error, "subscriptions were not all taken over");
         }
+        // Options were set on every SUB.
+        (self.inward.made, self.outward.made) = (true, true);
     }
 
     fn allow(&mut self, allow: Arc<BTreeSet<Key>>) {
