@@ -40,14 +40,18 @@ chorus=$target/$triple/release/chorus
 
 load() { echo "load $(cut -d' ' -f1-3 /proc/loadavg) on $(nproc) cores"; }
 frame() { cargo bench --quiet "${flags[@]}" -p chorus-tests --bench frame; }
+floor() { cargo bench --quiet "${flags[@]}" -p chorus-tests --bench floor; }
 mesh() { timeout 300 python3 scripts/bench_mesh.py "$chorus" "$@"; }
 
-# The costs of a signature are measured in the same run as what is compared with them.
+# The costs of a signature, and of libzmq alone, are measured in the same run as what is
+# compared with them.
 lead() {
-    local sign verify
+    local sign verify lead agent
     read -r sign verify < <(frame |
         sed -nE 's/^signature: sign ([0-9.]+) us, verify_strict ([0-9.]+) us$/\1 \2/p')
-    mesh lead "$sign" "$verify"
+    read -r lead agent < <(floor |
+        sed -nE 's/^floor: lead ([0-9.]+) % of a core, agent ([0-9.]+) %.*/\1 \2/p')
+    mesh lead "$sign" "$verify" "$lead" "$agent"
 }
 
 scale() {
