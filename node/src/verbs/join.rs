@@ -138,7 +138,12 @@ fn open(answer: &[u8], token: &Token, own: &Identity) -> Result<Vec<Vec<u8>>, Fa
                 .filter(char::is_ascii_graphic)
                 .collect();
             let message = format!("the door refused: {reason}; nothing was kept");
-            Err(Failure::refused(code, message))
+            let hint = match code.as_str() {
+                "name_taken" => "ask for a token with another name, or choose one with --name",
+                "full" | "cannot_store" => "tell who made the token",
+                _ => "ask who made the token for a new one",
+            };
+            Err(Failure::refused(code, message).hint(hint))
         }
         other => Err(bad_welcome(format!(
             "the door answered with `{}`",
