@@ -1,10 +1,11 @@
-//! Layers: default, file, environment and flags, each read apart so that every
-//! value can say where it comes from.
+//! Layers: default, file, environment and flags, laid on one another by the `config`
+//! crate; each value keeps the name of its layer.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use config::{Config, ConfigError, File, FileFormat, Map, Source, ValueKind};
 use toml::Value;
 
 use super::keys::{KEYS, Kind, SECTIONS};
@@ -24,6 +25,23 @@ pub enum Origin {
     Environment(String),
     /// The command line.
     Flag,
+}
+
+impl Origin {
+    /// What stands in a merged value of `file`: see [`Layer`].
+    fn of(value: &config::Value, file: &Path) -> Self {
+        match (value.origin(), &value.kind) {
+            (Some("default"), _) => Self::Default,
+            (Some("command line"), _) => Self::Flag,
+            (Some(name), _) => Self::Environment(name.trim_start_matches('$').to_owned()),
+            // A table that stands where a value should has no layer; what is in it has.
+            (None, ValueKind::Table(inside)) if !inside.is_empty() => inside
+                .values()
+                .next()
+                .map_or(Self::Default, |first| Self::of(first, file)),
+            (None, _) => Self::File(file.to_owned()),
+        }
+    }
 }
 
 impl fmt::Display for Origin {
@@ -67,6 +85,30 @@ impl Effective {
 /// Every setting with its value, by name.
 pub type Values = BTreeMap<&'static str, Effective>;
 
+/// A layer whose values come as text and know their own names: all but the file, whose
+/// values have no origin.
+#[derive(Debug, Clone, Default)]
+struct Layer(Map<String, config::Value>);
+
+impl Layer {
+    fn put(&mut self, name: &str, text: &str, origin: Origin) {
+        let key = KEYS.iter().find(|key| key.name == name);
+        let kind = from_text(key.map_or(Kind::Text, |key| key.kind), text);
+        let value = config::Value::new(Some(&origin.to_string()), kind);
+        self.0.insert(name.to_owned(), value);
+    }
+}
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, config::Value>, ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
 /// Puts the layers on one another. `environment` is all of the process's;
 /// `flags` are pairs of a setting's name and text.
 pub fn read(
@@ -74,88 +116,78 @@ pub fn read(
     environment: impl Iterator<Item = (String, String)>,
     flags: &[(String, String)],
 ) -> Result<Values, Failure> {
-    let mut values = Values::new();
+    let (mut defaults, mut variables, mut told) = <(Layer, Layer, Layer)>::default();
     for key in &KEYS {
-        put(
-            &mut values,
-            key.name,
-            from_text(key.kind, key.default),
-            Origin::Default,
-        )?;
-    }
-    for (name, value) in of_file(file)? {
-        put(&mut values, &name, value, Origin::File(file.to_path_buf()))?;
+        defaults.put(key.name, key.default, Origin::Default);
     }
     for (variable, text) in environment {
         if let Some(rest) = variable.strip_prefix(PREFIX) {
             let name = rest.to_lowercase().replacen("__", ".", 1);
-            let origin = Origin::Environment(variable);
-            put(&mut values, &name, from_text(kind_of(&name), &text), origin)?;
+            variables.put(&name, &text, Origin::Environment(variable));
         }
     }
     for (name, text) in flags {
-        put(
-            &mut values,
-            name,
-            from_text(kind_of(name), text),
-            Origin::Flag,
-        )?;
+        told.put(name, text, Origin::Flag);
+    }
+    let merged = Config::builder()
+        .add_source(defaults)
+        .add_source(File::from_str(&text_of(file)?, FileFormat::Toml))
+        .add_source(variables)
+        .add_source(told)
+        .build()
+        .and_then(|merged| merged.collect());
+    let merged = merged.map_err(|why| {
+        let why = match &why {
+            ConfigError::FileParse { cause, .. } => cause.to_string(),
+            other => other.to_string(),
+        };
+        let message = format!("{} is not TOML: {}", file.display(), why.trim());
+        Failure::usage("bad_config", message)
+    })?;
+    let mut values = Values::new();
+    // Sorted, so that of several mistakes the same is told each time.
+    for (section, value) in BTreeMap::from_iter(merged) {
+        let known = SECTIONS.contains(&section.as_str());
+        match value.kind {
+            ValueKind::Table(keys) if known => {
+                for (key, value) in BTreeMap::from_iter(keys) {
+                    let origin = Origin::of(&value, file);
+                    put(&mut values, &format!("{section}.{key}"), value.kind, origin)?;
+                }
+            }
+            _ => return Err(no_section(&section, &value, file)),
+        }
     }
     Ok(values)
 }
 
-/// The file's settings as `section.key`. A missing file is an empty one.
-fn of_file(path: &Path) -> Result<Vec<(String, Value)>, Failure> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(why) => {
+/// The file's text. A missing file is an empty one.
+fn text_of(path: &Path) -> Result<String, Failure> {
+    match std::fs::read_to_string(path) {
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(|why| {
             let message = format!("{}: {why}", path.display());
-            return Err(Failure::usage("bad_config", message));
-        }
-    };
-    let table: toml::Table = text.parse().map_err(|why: toml::de::Error| {
-        let message = format!("{} is not TOML: {}", path.display(), why.to_string().trim());
-        Failure::usage("bad_config", message)
-    })?;
-    let mut settings = Vec::new();
-    for (section, value) in table {
-        let known = SECTIONS.contains(&section.as_str());
-        match value {
-            Value::Table(keys) if known => {
-                settings.extend(
-                    keys.into_iter()
-                        .map(|(key, v)| (format!("{section}.{key}"), v)),
-                );
-            }
-            _ => {
-                let message = format!("`{section}` in {} is no section", path.display());
-                let hint = format!("allowed: [{}]", SECTIONS.join("] ["));
-                return Err(Failure::usage("unknown_setting", message).hint(hint));
-            }
-        }
+            Failure::usage("bad_config", message)
+        }),
     }
-    Ok(settings)
 }
 
-/// Sets a value over that of an earlier layer, if there is such a setting and
-/// the value is of its kind.
-fn put(values: &mut Values, name: &str, value: Value, origin: Origin) -> Result<(), Failure> {
+/// Takes a value over, if there is such a setting and the value is of its kind.
+fn put(values: &mut Values, name: &str, kind: ValueKind, origin: Origin) -> Result<(), Failure> {
     let Some(key) = KEYS.iter().find(|key| key.name == name) else {
         return Err(unknown(name, &origin));
+    };
+    let value = match (key.kind, to_toml(kind)) {
+        // `coupling = 4` is as good as `4.0`.
+        (Kind::Number, Value::Integer(n)) => Value::Float(n as f64),
+        (_, value) => value,
     };
     let is_of_kind = match (key.kind, &value) {
         (Kind::Text, Value::String(_)) => true,
         (Kind::List, Value::Array(values)) => values.iter().all(Value::is_str),
         (Kind::Whole(min, max), Value::Integer(n)) => (min..=max).contains(n),
-        // `coupling = 4` is as good as `4.0`.
-        (Kind::Number, Value::Integer(_)) => true,
         (Kind::Number, Value::Float(n)) => n.is_finite(),
         _ => false,
-    };
-    let value = match (key.kind, value) {
-        (Kind::Number, Value::Integer(n)) => Value::Float(n as f64),
-        (_, value) => value,
     };
     let effective = Effective {
         key: key.name,
@@ -170,26 +202,61 @@ fn put(values: &mut Values, name: &str, value: Value, origin: Origin) -> Result<
     Ok(())
 }
 
-fn kind_of(name: &str) -> Kind {
-    let key = KEYS.iter().find(|key| key.name == name);
-    key.map_or(Kind::Text, |key| key.kind)
+/// The same value as it would stand in the file.
+fn to_toml(kind: ValueKind) -> Value {
+    match kind {
+        ValueKind::Boolean(value) => Value::Boolean(value),
+        ValueKind::I64(value) => Value::Integer(value),
+        ValueKind::Float(value) => Value::Float(value),
+        ValueKind::String(value) => Value::String(value),
+        ValueKind::Array(values) => Value::Array(
+            values
+                .into_iter()
+                .map(|value| to_toml(value.kind))
+                .collect(),
+        ),
+        ValueKind::Table(values) => {
+            let values = values.into_iter();
+            Value::Table(
+                values
+                    .map(|(key, value)| (key, to_toml(value.kind)))
+                    .collect(),
+            )
+        }
+        // TOML has none of these: its whole numbers are all of 64 bits.
+        other => Value::String(other.to_string()),
+    }
 }
 
 /// What text from outside a file means. What makes no sense stays text, which
 /// is then refused as itself.
-fn from_text(kind: Kind, text: &str) -> Value {
-    let as_is = || Value::String(text.to_owned());
+fn from_text(kind: Kind, text: &str) -> ValueKind {
+    let as_is = || ValueKind::String(text.to_owned());
     match kind {
         Kind::Text => as_is(),
-        Kind::Whole(..) => text.parse().map_or_else(|_| as_is(), Value::Integer),
-        Kind::Number => text.parse().map_or_else(|_| as_is(), Value::Float),
+        Kind::Whole(..) => text.parse().map_or_else(|_| as_is(), ValueKind::I64),
+        Kind::Number => text.parse().map_or_else(|_| as_is(), ValueKind::Float),
         Kind::List => {
-            let words = text
-                .split(',')
-                .map(str::trim)
-                .filter(|word| !word.is_empty());
-            Value::Array(words.map(|word| Value::String(word.to_owned())).collect())
+            let words = text.split(',').map(str::trim);
+            let words = words.filter(|word| !word.is_empty());
+            ValueKind::Array(words.map(config::Value::from).collect())
         }
+    }
+}
+
+fn no_section(name: &str, value: &config::Value, file: &Path) -> Failure {
+    let origin = Origin::of(value, file);
+    match (&origin, &value.kind) {
+        (Origin::File(path), _) => {
+            let message = format!("`{name}` in {} is no section", path.display());
+            let hint = format!("allowed: [{}]", SECTIONS.join("] ["));
+            Failure::usage("unknown_setting", message).hint(hint)
+        }
+        (_, ValueKind::Table(inside)) if !inside.is_empty() => {
+            let key = inside.keys().next().map_or("", String::as_str);
+            unknown(&format!("{name}.{key}"), &origin)
+        }
+        _ => unknown(name, &origin),
     }
 }
 
