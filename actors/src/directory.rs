@@ -139,7 +139,7 @@ impl Actor for DirectoryActor {
             ToDirectory::Command(..) => return Ok(()),
             ToDirectory::Own(items) => Input::Own(items),
             ToDirectory::Tick => {
-                state.mirror();
+                state.mirror(&myself);
                 state.retry(&myself);
                 Input::Tick
             }
@@ -351,7 +351,7 @@ impl State {
     }
 
     /// Keeps what a node needs first beside the keys, at most once a second.
-    fn mirror(&mut self) {
+    fn mirror(&mut self, myself: &ActorRef<ToDirectory>) {
         let now = since(self.arguments.epoch);
         if self.mirror_at.is_none_or(|at| now < at) {
             return;
@@ -359,9 +359,7 @@ impl State {
         self.mirror_at = None;
         let own = self.arguments.identity.id();
         let items = self.arguments.directory.welcome(&own);
-        self.arguments
-            .store
-            .write(vec![Write::Mirror(items)], Box::new(|_| {}));
+        self.persist(myself, vec![Write::Mirror(items)], Vec::new(), false);
     }
 
     pub(crate) fn answer(

@@ -202,11 +202,14 @@ fn run(
 impl Disk {
     /// Why the files take no more writes after `error`; `None` when they do.
     fn broken(&mut self, error: &Error) -> Option<String> {
-        let broken = match error {
-            Error::Broken { .. } => true,
-            // A flush of nothing costs nothing and says whether a write is possible at all.
-            _ => matches!(self.store.flush(), Err(Error::Broken { .. })),
-        };
+        let is_broken = |it: &Error| matches!(it, Error::Broken { .. });
+        // To write nothing costs nothing and says whether a write is possible at all.
+        let broken = is_broken(error)
+            || self.store.flush().is_err_and(|it| is_broken(&it))
+            || self
+                .journal
+                .append_batch(&[])
+                .is_err_and(|it| is_broken(&it));
         broken.then(|| error.to_string())
     }
 

@@ -1,0 +1,250 @@
+//! Real nodes on a disk that is full, or that fails (fault 10, row C9): a full one is waited
+//! out and everything that came meanwhile is on it afterwards; a failed write ends the
+//! process, for only a new one can open the store. The first needs root for a tmpfs.
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use support::{Process, enrol, found, succeed, until};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A tmpfs that is unmounted when it is dropped.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    /// `None`, said loudly, where mounting is not allowed.
+    fn mount(test: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=16m", "chorus-test"]);
+        match mount.arg(dir.path()).output() {
+            Ok(output) if output.status.success() => Some(Self(dir)),
+            _ => {
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "skipped: {test} SKIPPED (needs root to mount a tmpfs)"
+                );
+                None
+            }
+        }
+    }
+    /// Takes all the room that is left.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.path().join("filler");
+        let mut file = fs::File::create(&path).unwrap();
+        while file.write(&[1; 4096]).is_ok_and(|n| n > 0) {}
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// The JSON of a verb, whatever its exit code.
+fn said(node: &Process, words: &[&str]) -> (Option<i32>, Value) {
+    let output = node.command().args(words).output().unwrap();
+    let answer = serde_json::from_slice(&output.stdout);
+    (output.status.code(), answer.unwrap_or_default())
+}
+
+fn number(node: &Process, field: &str) -> u64 {
+    let status = node.status().unwrap_or_default();
+    status[field].as_u64().unwrap_or(0)
+}
+
+fn storage(node: &Process) -> (String, u64) {
+    let storage = node.status().unwrap_or_default()["storage"].take();
+    let state = storage["state"].as_str().unwrap_or_default().to_owned();
+    (state, storage["unwritten"].as_u64().unwrap_or(0))
+}
+
+fn disk_check(node: &Process) -> String {
+    let doctor = said(node, &["doctor"]).1;
+    let rows = doctor["checks"].as_array().cloned().unwrap_or_default();
+    let row = rows.iter().find(|row| row["check"] == "disk");
+    row.map_or_else(String::new, |row| {
+        format!("{} {}", row["grade"], row["detail"])
+    })
+}
+
+fn metrics(node: &Process) -> String {
+    let text = fs::read(node.home.join("run/addresses.json")).unwrap();
+    let addresses: Value = serde_json::from_slice(&text).unwrap();
+    let url = addresses["metrics"].as_str().unwrap();
+    let address = url
+        .trim_start_matches("http://")
+        .trim_end_matches("/metrics");
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    std::io::read_to_string(stream).unwrap()
+}
+
+#[test]
+fn what_a_peer_revokes_holds_at_once_on_a_full_disk_and_is_kept_when_there_is_room() {
+    let Some(disk) = Disk::mount("a full disk at a member") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut op = Process::new(dir.path(), "operator", None);
+    found(&op, "127.0.0.1");
+    op.start();
+    let mut s1 = Process::new(disk.0.path(), "s1", None);
+    enrol(&op, &s1, ["coordinator", "s1", "s1"], &["127.0.0.1"]);
+    let gone = Process::new(dir.path(), "gone", None);
+    enrol(&op, &gone, ["lead", "s1", "c1"], &["127.0.0.1"]);
+    s1.start();
+    until("both know all three", SOON, || number(&s1, "members") == 3);
+    until("they couple", SOON, || {
+        s1.members() == 2 && op.members() == 2
+    });
+
+    let filler = disk.fill();
+    succeed(op.command().args(["revoke", "gone"]));
+    until("the revocation holds", SOON, || number(&s1, "members") == 2);
+    until("the full disk is said", SOON, || {
+        let (state, unwritten) = storage(&s1);
+        state == "STORAGE_FULL" && unwritten > 0
+    });
+    let check = disk_check(&s1);
+    assert!(
+        check.contains("warn") && check.contains("STORAGE_FULL"),
+        "{check}"
+    );
+    let metrics = metrics(&s1);
+    assert!(metrics.contains("event=\"disk_full\"} 1"), "{metrics}");
+    assert_eq!((s1.members(), op.members()), (2, 2), "it gossips on");
+
+    fs::remove_file(filler).unwrap();
+    let took = until("what waited is written", SOON, || {
+        storage(&s1) == ("OK".into(), 0)
+    });
+    println!("written {took:.1?} after there was room");
+    s1.kill();
+    op.kill();
+    s1.start();
+    assert_eq!(number(&s1, "members"), 2, "the revocation was not kept");
+
+    s1.kill();
+    disk.fill();
+    let (exit, failure) = said(&s1, &["run"]);
+    assert_eq!(
+        (exit, &failure["code"]),
+        (Some(1), &"disk_full".into()),
+        "{failure}"
+    );
+    assert!(
+        failure["hint"].as_str().unwrap().contains("make room"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn a_revocation_made_on_a_full_disk_waits_and_says_so() {
+    let Some(disk) = Disk::mount("a full disk at the operator") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut op = Process::new(disk.0.path(), "operator", None);
+    found(&op, "127.0.0.1");
+    op.start();
+    let gone = Process::new(dir.path(), "gone", None);
+    enrol(&op, &gone, ["lead", "s1", "c1"], &["127.0.0.1"]);
+    until("it belongs", SOON, || number(&op, "members") == 2);
+    let filler = disk.fill();
+    let (exit, failure) = said(&op, &["revoke", "gone"]);
+    assert_eq!(
+        (exit, &failure["code"]),
+        (Some(7), &"disk_full".into()),
+        "{failure}"
+    );
+    assert!(
+        failure["hint"].as_str().unwrap().contains("make room"),
+        "{failure}"
+    );
+    assert_eq!(number(&op, "members"), 2, "acknowledged and not durable");
+    fs::remove_file(filler).unwrap();
+    until("it is made by itself", SOON, || number(&op, "members") == 1);
+}
+
+/// A library that makes `fdatasync` fail as soon as a file is there.
+fn failing_sync(dir: &Path) -> Option<PathBuf> {
+    let (source, library) = (dir.join("fail.c"), dir.join("fail.so"));
+    let text = "#define _GNU_SOURCE\n#include <errno.h>\n#include <stdlib.h>\n\
+        #include <sys/syscall.h>\n#include <unistd.h>\n\
+        int fdatasync(int fd) {\n  const char *flag = getenv(\"FAIL_WHEN\");\n  \
+        if (flag && access(flag, F_OK) == 0) { errno = EIO; return -1; }\n  \
+        return syscall(SYS_fdatasync, fd);\n}\n";
+    fs::write(&source, text).unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(&source);
+    cc.status().is_ok_and(|it| it.success()).then_some(library)
+}
+
+#[test]
+fn a_disk_that_fails_ends_the_process_and_the_next_one_opens_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(library) = failing_sync(dir.path()) else {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: a failing disk SKIPPED (needs cc)"
+        );
+        return;
+    };
+    let mut op = Process::new(dir.path(), "operator", None);
+    found(&op, "127.0.0.1");
+    let gone = Process::new(dir.path(), "gone", None);
+    op.start();
+    enrol(&op, &gone, ["lead", "s1", "c1"], &["127.0.0.1"]);
+    op.kill();
+    let flag = dir.path().join("fail-now");
+    // A write of the journal, and one of the store.
+    let invite = |op: &Process| {
+        let mut invite = op.command();
+        invite.args(["invite", "--name", "a", "--sector", "s", "--cluster", "c"]);
+        let token: Value = serde_json::from_slice(&succeed(&mut invite).stdout).unwrap();
+        let token = token["token"].as_str().unwrap();
+        said(&Process::new(dir.path(), "a", None), &["join", token])
+    };
+    let revoke = |op: &Process| said(op, &["revoke", "gone"]);
+    for write in [&invite as &dyn Fn(&Process) -> _, &revoke] {
+        let mut command = op.command();
+        command.arg("run").env("LD_PRELOAD", &library);
+        command.env("FAIL_WHEN", &flag);
+        let out = fs::File::create(dir.path().join("out")).unwrap();
+        command
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        until("it runs", SOON, || op.status().is_some());
+        fs::write(&flag, "").unwrap();
+        let (exit, answer) = write(&op);
+        assert_ne!(exit, Some(0), "acknowledged and not durable: {answer}");
+        let mut code = None;
+        until("it ends", SOON, || {
+            code = child.try_wait().unwrap();
+            code.is_some()
+        });
+        assert_eq!(code.unwrap().code(), Some(1));
+        let last = fs::read_to_string(dir.path().join("out")).unwrap();
+        assert!(last.contains("store_failed"), "{last}");
+
+        fs::remove_file(&flag).unwrap();
+        op.start();
+        assert_eq!(storage(&op), ("OK".into(), 0));
+        assert_eq!(number(&op, "members"), 2);
+        op.kill();
+    }
+}
