@@ -200,7 +200,7 @@ fn find(home: &Home, roster: &Roster, name: &str) -> Result<NodeId, Failure> {
     if found.is_empty() {
         let joined = super::doctor::uses(home)?.into_iter().map(|it| it.entry);
         let gone = joined.filter(|it| it.name.as_str() == name && roster.is_revoked(&it.node));
-        found.extend(gone.last().map(|entry| entry.node));
+        found.extend(gone.map(|entry| entry.node).next_back());
     }
     match found.as_slice() {
         [node] => Ok(*node),
