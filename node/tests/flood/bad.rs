@@ -263,7 +263,6 @@ impl Villain {
         let stamp = self.member.stamp();
         let stranger = Identity::from_seed(&[0x5b; 32]);
         let told = seal(&stranger, &target.mesh, stamp, None, &Message::Introduced);
-        let revoked = seal(&self.revoked, &target.mesh, stamp, None, &introduce);
         let unwanted = self.member.seal(None, &Message::Introduced);
         let mut flipped = sound.clone();
         flipped[sound.len() - 1] ^= 1;
@@ -274,7 +273,6 @@ impl Villain {
             ([sound.as_slice(), b"more"].concat(), "trailing"),
             (self.member.signed(Channel::Door, &deep), "too_deep"),
             (self.recorded[0].2.clone(), "forged"),
-            (revoked, "revoked_signer"),
             (told, "unknown_signer"),
             (unwanted, "door_unwanted"),
             (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "not_a_frame"),

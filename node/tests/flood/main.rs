@@ -10,8 +10,6 @@ mod mutate;
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use bad::{Shot, Villain};
@@ -275,7 +273,7 @@ impl Flood {
 
     /// All counters, by the last label's value.
     fn counters(&self) -> BTreeMap<String, u64> {
-        let page = get(&self.target.at("metrics"));
+        let page = self.target.metrics();
         let mut counters = BTreeMap::new();
         for line in page.lines().filter(|line| !line.starts_with('#')) {
             let family = ["chorus_refused_frames", "chorus_gossip", "chorus_events"]
@@ -297,20 +295,6 @@ impl Flood {
         let number = line.and_then(|line| line.split_whitespace().nth(1));
         number.unwrap().parse().unwrap()
     }
-}
-
-/// The body of a page of this machine.
-fn get(url: &str) -> String {
-    let (host, path) = url
-        .strip_prefix("http://")
-        .unwrap()
-        .split_once('/')
-        .unwrap();
-    let mut stream = TcpStream::connect(host).unwrap();
-    write!(stream, "GET /{path} HTTP/1.1\r\n\r\n").unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).unwrap();
-    page
 }
 
 #[test]
