@@ -2,7 +2,6 @@
 //! tables for people. The tables are made from the JSON, so both always say the same.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use chorus_actors::Snapshot;
 use chorus_protocol::gossip::PeerView;
@@ -11,6 +10,9 @@ use chorus_protocol::units::Micros;
 use chorus_protocol::wire::Signer;
 use chorus_protocol::wire::message::PeerState;
 use serde_json::{Value, json};
+
+mod words;
+pub use words::{columns, peers_words, status_words};
 
 /// Rows of peers on one line of the control socket; far below its limit.
 const ROWS_A_LINE: usize = 64;
@@ -227,155 +229,6 @@ fn sum(counters: &[(&'static str, u64)], wanted: impl Fn(&str) -> bool) -> u64 {
     counters.map(|(_, count)| count).sum()
 }
 
-/// Where a node stands in the tree, in words.
-fn stands(status: &Value) -> String {
-    match (&status["parent"], &status["role"]) {
-        _ if status["revoked"] == true => {
-            "REVOKED by the mesh's root: join again with new keys, in a new home".into()
-        }
-        (Value::String(name), _) => format!("under {name}"),
-        _ if status["orphan"] == true => "no parent can be reached".into(),
-        (_, Value::String(role)) if role == "orchestrator" => "at the top".into(),
-        _ => "no parent yet".into(),
-    }
-}
-
-/// A node at a glance, for people.
-pub fn status_words(status: &Value) -> String {
-    let s = |key: &str| words(&status[key]);
-    let (phase, peers, frames) = (&status["phase"], &status["peers"], &status["frames"]);
-    let parent = stands(status);
-    let mut out = String::new();
-    let mut line = |label: &str, text: String| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(out, "{label:<8} {text}");
-    };
-    line(
-        "node",
-        format!(
-            "{}, {} in {}/{}, {parent}",
-            s("name"),
-            s("role"),
-            s("sector"),
-            s("cluster")
-        ),
-    );
-    line("key", s("node"));
-    line("mode", format!("{}, quorum {}", s("mode"), s("quorum")));
-    line(
-        "phase",
-        format!(
-            "θ {} rad, ω {} rad/s",
-            number(&phase["theta"]),
-            number(&phase["omega"])
-        ),
-    );
-    line(
-        "order",
-        format!(
-            "r {} over {} live (sector {}, cluster {})",
-            number(&phase["order"]),
-            words(&phase["live"]),
-            number(&phase["order_sector"]),
-            number(&phase["order_cluster"])
-        ),
-    );
-    line("peers", pairs(peers, &["live", "suspect", "evicted"]));
-    line(
-        "frames",
-        pairs(
-            frames,
-            &[
-                "received",
-                "applied",
-                "stale",
-                "forged",
-                "malformed",
-                "dropped",
-            ],
-        ),
-    );
-    let agents = &status["agents"];
-    line(
-        "agents",
-        format!(
-            "{} of {} live",
-            words(&agents["active"]),
-            words(&agents["total"])
-        ),
-    );
-    line("clock", pairs(status, &["incarnation", "lamport"]));
-    line(
-        "storage",
-        pairs(&status["storage"], &["state", "unwritten"]),
-    );
-    out.truncate(out.trim_end().len());
-    out
-}
-
-/// The peers as a table, for people.
-pub fn peers_words(rows: &[Value]) -> String {
-    if rows.is_empty() {
-        return "no peer has been heard of yet".into();
-    }
-    let head = [
-        "NAME", "ROLE", "PLACE", "STATE", "PHASE", "AGE ms", "RTT ms", "KEY",
-    ];
-    let mut table = vec![head.map(String::from)];
-    for row in rows {
-        let key: String = words(&row["node"]).chars().take(8).collect();
-        table.push([
-            words(&row["name"]),
-            words(&row["role"]),
-            format!("{}/{}", words(&row["sector"]), words(&row["cluster"])),
-            words(&row["state"]),
-            number(&row["phase"]),
-            number(&row["age_ms"]),
-            number(&row["rtt_ms"]),
-            key,
-        ]);
-    }
-    columns(&table)
-}
-
-/// Rows under each other, each column as wide as its widest cell.
-pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |at: usize| {
-        let cells = rows.iter().map(|row| row[at].chars().count());
-        cells.max().unwrap_or(0)
-    };
-    let widths: [usize; N] = std::array::from_fn(width);
-    let lines = rows.iter().map(|row| {
-        let cells = row.iter().zip(widths);
-        let line: String = cells
-            .map(|(cell, width)| format!("{cell:<width$}  "))
-            .collect();
-        line.trim_end().to_owned()
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-fn pairs(object: &Value, keys: &[&str]) -> String {
-    let pairs = keys
-        .iter()
-        .map(|key| format!("{key} {}", words(&object[*key])));
-    pairs.collect::<Vec<_>>().join(", ")
-}
-
-fn words(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".into(),
-        other => other.to_string(),
-    }
-}
-
-fn number(value: &Value) -> String {
-    value
-        .as_f64()
-        .map_or_else(|| "-".into(), |n| format!("{n:.3}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -410,7 +263,7 @@ mod tests {
 
     #[test]
     fn only_an_orchestrator_stands_at_the_top() {
-        let stands = |status: Value| stands(&status);
+        let stands = |status: Value| words::stands(&status);
         assert_eq!(stands(json!({"role": "orchestrator"})), "at the top");
         assert_eq!(stands(json!({"role": "agent"})), "no parent yet");
         assert_eq!(stands(json!({"role": "agent", "parent": "l"})), "under l");
