@@ -49,11 +49,11 @@ fn lead() {
     let mut round = || {
         let _ = publisher.send(vec![1; SUMS_BYTES], zmq::DONTWAIT);
     };
-    serve(&subscriber, SETTLE, &mut round);
+    serve(&subscriber, Instant::now(), SETTLE, &mut round);
     let pids = [std::process::id(), one.0.id()];
     let before = pids.map(cpu);
     let begun = Instant::now();
-    let frames = serve(&subscriber, SPAN, &mut round);
+    let frames = serve(&subscriber, begun, SPAN, &mut round);
     let span = begun.elapsed();
     let after = pids.map(cpu);
     drop((one, others));
@@ -97,11 +97,11 @@ fn agents(count: u32, hears: &str, heard: &str, key: &str) {
         let (context, keys) = (Context::new(), pair());
         let subscriber = dialler(&context, zmq::SUB, &keys, &server, hears);
         let publisher = dialler(&context, zmq::PUB, &keys, &server, heard);
-        std::thread::sleep(PERIOD * at / count);
+        let start = Instant::now() + PERIOD * at / count;
         let mut round = || {
             let _ = publisher.send(vec![1; PHASE_BYTES], zmq::DONTWAIT);
         };
-        serve(&subscriber, LIFE, &mut round);
+        serve(&subscriber, start, LIFE, &mut round);
     };
     println!("begun");
     let _ = std::io::stdout().flush();
@@ -110,18 +110,18 @@ fn agents(count: u32, hears: &str, heard: &str, key: &str) {
     });
 }
 
-/// Reads what came and does `round`, once in each period: who looks more often pays more.
-/// Returns how many frames came.
-fn serve(subscriber: &Socket, span: Duration, round: &mut dyn FnMut()) -> u32 {
-    let end = Instant::now() + span;
-    let mut frames = 0;
-    while Instant::now() < end {
-        let due = Instant::now() + PERIOD;
+/// Reads what came and does `round`, once in each period from `start` on: who looks more
+/// often pays more. Returns how many frames came within `span`.
+fn serve(subscriber: &Socket, start: Instant, span: Duration, round: &mut dyn FnMut()) -> u32 {
+    let deadline = start + span;
+    let (mut due, mut frames) = (start, 0);
+    while due < deadline {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
         while subscriber.recv_msg(zmq::DONTWAIT).is_ok() {
             frames += 1;
         }
         round();
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        due = (due + PERIOD).max(Instant::now());
     }
     frames
 }
