@@ -31,6 +31,10 @@ use crate::transport::sockets::CurveKeys;
 pub const ROUND: Duration = Duration::from_secs(4);
 /// Starts that are left out above the highest that was seen.
 pub const BOOT_MARGIN: u32 = 1 << 10;
+/// What no honest peer tells: a start each second for 68 years, a million events each
+/// second for nine. A liar who is believed would use up the counters for good.
+const BOOT_MAX: u32 = 1 << 31;
+const LAMPORT_MAX: u64 = 1 << 48;
 /// Most addresses that are asked.
 const ASKED_MAX: usize = 32;
 /// Addresses of one node that are tried.
@@ -141,10 +145,15 @@ impl Recall {
             return None;
         };
         let stamp = told.stamp.unwrap_or_default();
-        Some(Stamp {
+        let stamp = Stamp {
             lamport: stamp.lamport.max(frame.stamp.lamport),
             ..stamp
-        })
+        };
+        if !is_plausible(stamp) {
+            tracing::warn!(by = %node.short(), ?stamp, "what this peer told is not believed");
+            return None;
+        }
+        Some(stamp)
     }
 
     /// Writes a count above `highest`, with which the node can start.
@@ -156,6 +165,10 @@ impl Recall {
         };
         Ok(boot::restore_above(&self.home, above)?)
     }
+}
+
+fn is_plausible(told: Stamp) -> bool {
+    told.incarnation.boot() < BOOT_MAX && told.lamport < LAMPORT_MAX
 }
 
 fn question(identity: &Identity, mesh: &MeshId, floor: u32, lamport: u64, to: NodeId) -> Vec<u8> {
@@ -203,4 +216,20 @@ fn targets(me: &Member, roster: &Roster) -> Vec<(NodeId, String, Target)> {
     }
     found.truncate(ASKED_MAX);
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_would_use_up_the_counters_is_not_believed() {
+        let told = |boot, lamport| Stamp {
+            incarnation: Incarnation::new(3, boot),
+            lamport,
+        };
+        assert!(is_plausible(told(1_000_000, 1 << 40)));
+        assert!(!is_plausible(told(u32::MAX, 1)));
+        assert!(!is_plausible(told(1, 1 << 63)));
+    }
 }

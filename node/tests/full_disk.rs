@@ -244,7 +244,9 @@ fn a_disk_that_fails_ends_the_process_and_the_next_one_opens_the_store() {
         fs::remove_file(&flag).unwrap();
         op.start();
         assert_eq!(storage(&op), ("OK".into(), 0));
-        assert_eq!(number(&op, "members"), 2);
+        // Nobody was let in. The revocation was not acknowledged, so it may have been
+        // lost or, since the kernel had it, kept.
+        assert!((1..=2).contains(&number(&op, "members")));
         op.kill();
     }
 }

@@ -9,7 +9,7 @@ mod support;
 use std::time::Duration;
 
 use phase::{follow, locked_order};
-use support::{Process, enrol, found, until};
+use support::{Process, enrol, found, whole};
 
 /// A cluster of agents under one lead, all below the operator.
 fn mesh(dir: &std::path::Path, n: usize) -> Vec<Process> {
@@ -32,14 +32,6 @@ fn mesh(dir: &std::path::Path, n: usize) -> Vec<Process> {
     nodes
 }
 
-fn whole(nodes: &[Process]) {
-    until("all in every sum", Duration::from_secs(60), || {
-        nodes
-            .iter()
-            .all(|node| node.members() == nodes.len() as u64)
-    });
-}
-
 #[test]
 fn survivors_of_half_keep_their_own_frequency_and_stay_in_step() {
     let n = if std::env::var_os("CHORUS_SOAK").is_some() {
@@ -49,7 +41,7 @@ fn survivors_of_half_keep_their_own_frequency_and_stay_in_step() {
     };
     let dir = tempfile::tempdir().unwrap();
     let mut nodes = mesh(dir.path(), n);
-    whole(&nodes);
+    whole(&nodes, "in every sum", Duration::from_secs(60));
     // The later half dies; the operator, the lead and the other agents live on.
     let mut dead = Vec::new();
     for i in (2..n).rev() {
@@ -59,7 +51,7 @@ fn survivors_of_half_keep_their_own_frequency_and_stay_in_step() {
             dead.push(node);
         }
     }
-    whole(&nodes);
+    whole(&nodes, "in every sum", Duration::from_secs(60));
     let omega = |node: &Process| node.status().unwrap()["phase"]["omega"].as_f64().unwrap();
     let omegas: Vec<f64> = nodes.iter().map(omega).collect();
     let own = omegas.iter().sum::<f64>() / nodes.len() as f64;

@@ -6,36 +6,9 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Process, enrol, found, hold, until};
+use support::{BRANCH, Process, hold, mesh, until, whole};
 
-const N: u64 = 4;
-
-fn mesh(dir: &std::path::Path) -> Vec<Process> {
-    let posts: [(&str, [&str; 3]); 4] = [
-        ("operator", ["orchestrator", "hq", "hq"]),
-        ("s1", ["coordinator", "s1", "s1"]),
-        ("s1-c1-lead", ["lead", "s1", "c1"]),
-        ("s1-c1-a1", ["agent", "s1", "c1"]),
-    ];
-    let mut nodes: Vec<Process> = Vec::new();
-    for (name, post) in posts {
-        let mut node = Process::new(dir, name, None);
-        match nodes.first() {
-            None => found(&node, "127.0.0.1"),
-            Some(operator) => enrol(operator, &node, post, &["127.0.0.1"]),
-        }
-        node.start();
-        nodes.push(node);
-    }
-    whole(&nodes, "at first");
-    nodes
-}
-
-fn whole(nodes: &[Process], when: &str) {
-    until(&format!("whole {when}"), Duration::from_secs(30), || {
-        nodes.iter().all(|node| node.members() == N)
-    });
-}
+const N: u64 = BRANCH.len() as u64;
 
 /// The node's run and Lamport time, as it says itself.
 fn stamp(node: &Process) -> (u64, u64) {
@@ -47,7 +20,7 @@ fn stamp(node: &Process) -> (u64, u64) {
 #[test]
 fn killed_nodes_come_back_later_in_time_and_couple_again() {
     let dir = tempfile::tempdir().unwrap();
-    let mut nodes = mesh(dir.path());
+    let mut nodes = mesh(dir.path(), &BRANCH);
     let rounds = if std::env::var_os("CHORUS_SOAK").is_some() {
         100
     } else {
@@ -68,6 +41,7 @@ fn killed_nodes_come_back_later_in_time_and_couple_again() {
         whole(
             &nodes,
             &format!("after kill {round} of {}", nodes[victim].name),
+            Duration::from_secs(30),
         );
         let after = stamp(&nodes[victim]);
         assert!(
@@ -84,7 +58,7 @@ fn killed_nodes_come_back_later_in_time_and_couple_again() {
 #[test]
 fn a_revoked_member_is_refused_by_all_and_others_stay() {
     let dir = tempfile::tempdir().unwrap();
-    let nodes = mesh(dir.path());
+    let nodes = mesh(dir.path(), &BRANCH);
     let mut revoke = nodes[0].command();
     revoke.args(["revoke", "s1-c1-a1"]);
     support::succeed(&mut revoke);
@@ -108,7 +82,7 @@ fn a_revoked_member_is_refused_by_all_and_others_stay() {
 #[test]
 fn the_children_of_a_revoked_lead_find_another_parent() {
     let dir = tempfile::tempdir().unwrap();
-    let nodes = mesh(dir.path());
+    let nodes = mesh(dir.path(), &BRANCH);
     let parent = |name: &str| {
         nodes[3]
             .status()

@@ -5,42 +5,21 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Process, enrol, found, until};
+use support::{Post, Process, mesh, until, whole};
 
 const N: usize = 7;
+const POSTS: [Post; N] = [
+    ("operator", ["orchestrator", "hq", "hq"]),
+    ("s1", ["coordinator", "s1", "s1"]),
+    ("s1-c1-lead", ["lead", "s1", "c1"]),
+    ("s1-c1-a1", ["agent", "s1", "c1"]),
+    ("s1-c1-a2", ["agent", "s1", "c1"]),
+    ("s1-c1-a3", ["agent", "s1", "c1"]),
+    ("s1-c2-lead", ["lead", "s1", "c2"]),
+];
 /// A lead, whose children lose their parent each time, and one of its agents.
 const RESTARTED: [usize; 2] = [2, 3];
 const STAY: [usize; N - 2] = [0, 1, 4, 5, 6];
-
-fn mesh(dir: &std::path::Path) -> Vec<Process> {
-    let posts: [(&str, [&str; 3]); N] = [
-        ("operator", ["orchestrator", "hq", "hq"]),
-        ("s1", ["coordinator", "s1", "s1"]),
-        ("s1-c1-lead", ["lead", "s1", "c1"]),
-        ("s1-c1-a1", ["agent", "s1", "c1"]),
-        ("s1-c1-a2", ["agent", "s1", "c1"]),
-        ("s1-c1-a3", ["agent", "s1", "c1"]),
-        ("s1-c2-lead", ["lead", "s1", "c2"]),
-    ];
-    let mut nodes: Vec<Process> = Vec::new();
-    for (name, post) in posts {
-        let mut node = Process::new(dir, name, None);
-        match nodes.first() {
-            None => found(&node, "127.0.0.1"),
-            Some(operator) => enrol(operator, &node, post, &["127.0.0.1"]),
-        }
-        node.start();
-        nodes.push(node);
-    }
-    whole(&nodes, "at first", Duration::from_secs(30));
-    nodes
-}
-
-fn whole(nodes: &[Process], when: &str, limit: Duration) -> Duration {
-    until(&format!("whole {when}"), limit, || {
-        nodes.iter().all(|node| node.members() == N as u64)
-    })
-}
 
 fn id(node: &Process) -> String {
     node.status().unwrap()["node"].as_str().unwrap().to_owned()
@@ -66,7 +45,7 @@ fn held_for_dead(node: &Process) -> Vec<String> {
 #[test]
 fn two_nodes_that_restart_at_every_second_get_nobody_evicted() {
     let dir = tempfile::tempdir().unwrap();
-    let mut nodes = mesh(dir.path());
+    let mut nodes = mesh(dir.path(), &POSTS);
     let ids: Vec<String> = nodes.iter().map(id).collect();
     let pids: Vec<u32> = STAY.iter().map(|&n| nodes[n].pid()).collect();
     // Whoever started before the others were there may have missed some at first.

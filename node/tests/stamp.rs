@@ -5,41 +5,11 @@
 
 mod support;
 
-use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{Process, enrol, found, succeed, until};
-
-const N: u64 = 4;
-
-fn mesh(dir: &Path) -> Vec<Process> {
-    let posts: [(&str, [&str; 3]); 4] = [
-        ("operator", ["orchestrator", "hq", "hq"]),
-        ("s1", ["coordinator", "s1", "s1"]),
-        ("s1-c1-lead", ["lead", "s1", "c1"]),
-        ("s1-c1-a1", ["agent", "s1", "c1"]),
-    ];
-    let mut nodes: Vec<Process> = Vec::new();
-    for (name, post) in posts {
-        let mut node = Process::new(dir, name, None);
-        match nodes.first() {
-            None => found(&node, "127.0.0.1"),
-            Some(operator) => enrol(operator, &node, post, &["127.0.0.1"]),
-        }
-        node.start();
-        nodes.push(node);
-    }
-    whole(&nodes, "at first", Duration::from_secs(30));
-    nodes
-}
-
-fn whole(nodes: &[Process], when: &str, limit: Duration) -> Duration {
-    until(&format!("whole {when}"), limit, || {
-        nodes.iter().all(|node| node.members() == N)
-    })
-}
+use support::{BRANCH, Process, found, mesh, succeed, until, whole};
 
 fn incarnation(node: &Process) -> u64 {
     node.status().unwrap()["incarnation"].as_u64().unwrap()
@@ -95,7 +65,7 @@ impl Drop for Waiting {
 #[test]
 fn a_lost_count_comes_back_from_the_peers_above_all_that_was_said() {
     let dir = tempfile::tempdir().unwrap();
-    let mut nodes = mesh(dir.path());
+    let mut nodes = mesh(dir.path(), &BRANCH);
     // Everyone in turn; the top has no parents, and asks those whom it knows.
     for victim in [3, 2, 0] {
         // A second run, so that there is more to be above than the first.
@@ -125,7 +95,7 @@ fn a_lost_count_comes_back_from_the_peers_above_all_that_was_said() {
 #[test]
 fn with_nobody_to_tell_it_waits_says_so_and_goes_on_by_itself() {
     let dir = tempfile::tempdir().unwrap();
-    let mut nodes = mesh(dir.path());
+    let mut nodes = mesh(dir.path(), &BRANCH);
     let before = incarnation(&nodes[3]);
     nodes.iter_mut().for_each(Process::kill);
     let agent = nodes.pop().unwrap();

@@ -21,7 +21,7 @@ use chorus_protocol::wire::{self, Audience, Channel, Identity, Topic, Verified};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::messages::{Arrived, Ring, ToDirectory, ToGossip, ToTransport, TransportView};
-use crate::store::{StoreHandle, Write};
+use crate::store::StoreHandle;
 use crate::transport::counters::Counters;
 use crate::transport::sending::endpoint;
 use crate::transport::sockets::{Command, Event, Handle, Incoming, Lane, LinkState};
@@ -65,7 +65,8 @@ pub struct TransportActor;
 #[derive(Debug)]
 pub struct State {
     pub(super) a: Arguments,
-    pub(super) reserving: bool,
+    /// From when on more Lamport time may be asked for; none while it is asked for.
+    pub(super) reserve_at: Option<Micros>,
     /// When the connections of the revoked end.
     pub(super) shut_at: Option<Micros>,
     /// The newest run heard of each node.
@@ -96,7 +97,7 @@ impl Actor for TransportActor {
     ) -> Result<State, ActorProcessingErr> {
         Ok(State {
             a,
-            reserving: false,
+            reserve_at: Some(Micros::ZERO),
             shut_at: None,
             runs: BTreeMap::new(),
             outboxes: BTreeMap::new(),
@@ -144,13 +145,7 @@ impl Actor for TransportActor {
                     state.order(Command::AnswerDoor { to: reply, frame });
                 }
             }
-            ToTransport::Reserved(result) => {
-                state.reserving = false;
-                match result {
-                    Ok(upto) => state.a.clock.reserved(upto),
-                    Err(why) => tracing::error!(why, "Lamport times cannot be reserved"),
-                }
-            }
+            ToTransport::Reserved(result) => state.reserved(result),
             ToTransport::Tick => {
                 state.shut_out();
                 state.poll();
@@ -349,24 +344,6 @@ impl State {
             frame,
             within: DOOR_PATIENCE,
         });
-    }
-
-    /// Asks for more Lamport time before it runs out.
-    fn reserve(&mut self, myself: &ActorRef<ToTransport>) {
-        if self.reserving {
-            return;
-        }
-        let Some(upto) = self.a.clock.wants() else {
-            return;
-        };
-        self.reserving = true;
-        let myself = myself.clone();
-        let done = move |result: Result<(), String>| {
-            let _ = myself.cast(ToTransport::Reserved(result.map(|()| upto)));
-        };
-        self.a
-            .store
-            .write(vec![Write::Reserve(upto)], Box::new(done));
     }
 
     fn refused(&mut self, why: Refusal) {

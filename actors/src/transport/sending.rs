@@ -10,16 +10,21 @@ use chorus_protocol::trust::roster::Roster;
 use chorus_protocol::units::Micros;
 use chorus_protocol::wire::message::{Command as Order, Items, Message};
 use chorus_protocol::wire::{self, Audience};
-use ractor::ActorProcessingErr;
+use ractor::{ActorProcessingErr, ActorRef};
 
 use crate::gossip::since;
-use crate::messages::{ToDirectory, ToGossip};
+use crate::messages::{ToDirectory, ToGossip, ToTransport};
+use crate::store::Write;
 use crate::transport::actor::State;
 use crate::transport::sockets::Command;
 
 /// How long after a revocation the connections of the revoked end: time for one
 /// frame to reach it.
 const SHUT_AFTER: Micros = Micros::from_millis(300);
+
+/// How long after a refused reservation the next is tried: the disk is full, and half a
+/// block is left.
+const RESERVE_AGAIN: Micros = Micros::from_secs(5);
 
 impl State {
     pub(super) fn perform(&mut self, output: Output) -> Result<(), ActorProcessingErr> {
@@ -156,6 +161,38 @@ impl State {
         };
         let frame = wire::seal(&self.a.identity, &self.a.mesh, stamp, to, message);
         Some(frame.into())
+    }
+
+    /// Asks for more Lamport time before it runs out.
+    pub(super) fn reserve(&mut self, myself: &ActorRef<ToTransport>) {
+        let Some(upto) = self.a.clock.wants() else {
+            return;
+        };
+        if self.reserve_at.is_none_or(|at| since(self.a.epoch) < at) {
+            return;
+        }
+        self.reserve_at = None;
+        let myself = myself.clone();
+        let done = move |result: Result<(), String>| {
+            let _ = myself.cast(ToTransport::Reserved(result.map(|()| upto)));
+        };
+        self.a
+            .store
+            .write(vec![Write::Reserve(upto)], Box::new(done));
+    }
+
+    pub(super) fn reserved(&mut self, result: Result<u64, String>) {
+        let now = since(self.a.epoch);
+        self.reserve_at = Some(match result {
+            Ok(upto) => {
+                self.a.clock.reserved(upto);
+                now
+            }
+            Err(why) => {
+                tracing::error!(why, "Lamport times cannot be reserved");
+                now + RESERVE_AGAIN
+            }
+        });
     }
 
     pub(super) fn order(&mut self, command: Command) {

@@ -193,3 +193,39 @@ pub fn enrol(enroller: &Process, node: &Process, post: [&str; 3], addresses: &[&
     }
     succeed(&mut join);
 }
+
+/// A name and the role, sector and cluster that go with it. The first of a mesh founds it.
+pub type Post = (&'static str, [&'static str; 3]);
+
+/// The smallest mesh with every tier.
+pub const BRANCH: [Post; 4] = [
+    ("operator", ["orchestrator", "hq", "hq"]),
+    ("s1", ["coordinator", "s1", "s1"]),
+    ("s1-c1-lead", ["lead", "s1", "c1"]),
+    ("s1-c1-a1", ["agent", "s1", "c1"]),
+];
+
+/// A mesh on loopback, whole.
+pub fn mesh(dir: &Path, posts: &[Post]) -> Vec<Process> {
+    let mut nodes: Vec<Process> = Vec::new();
+    for (name, post) in posts {
+        let mut node = Process::new(dir, name, None);
+        match nodes.first() {
+            None => found(&node, "127.0.0.1"),
+            Some(operator) => enrol(operator, &node, *post, &["127.0.0.1"]),
+        }
+        node.start();
+        nodes.push(node);
+    }
+    whole(&nodes, "at first", Duration::from_secs(30));
+    nodes
+}
+
+/// Waits until each of `nodes` sees all of them live.
+pub fn whole(nodes: &[Process], when: &str, limit: Duration) -> Duration {
+    until(&format!("whole {when}"), limit, || {
+        nodes
+            .iter()
+            .all(|node| node.members() == nodes.len() as u64)
+    })
+}

@@ -1,0 +1,129 @@
+//! The table under hearsay, restarts, evictions and time.
+
+use super::*;
+use crate::ids::Incarnation;
+
+const A: NodeId = NodeId([1; 32]);
+const PARENT: NodeId = NodeId([9; 32]);
+
+fn stamp(lamport: u64) -> Stamp {
+    Stamp {
+        incarnation: Incarnation(1),
+        lamport,
+    }
+}
+fn entry(lamport: u64, state: PeerState) -> PeerEntry {
+    PeerEntry {
+        node: A,
+        stamp: stamp(lamport),
+        state,
+        theta: 1.0,
+        age_ms: 0,
+    }
+}
+fn secs(s: u64) -> Micros {
+    Micros::from_secs(s)
+}
+
+#[test]
+fn of_two_words_with_one_stamp_the_worse_is_believed_and_a_newer_one_undoes_it() {
+    let mut peers = Peers::new(secs(30));
+    assert!(
+        peers
+            .told(PARENT, &entry(5, PeerState::Live), secs(1))
+            .is_some()
+    );
+    assert!(
+        peers
+            .told(PARENT, &entry(5, PeerState::Evicted), secs(2))
+            .is_some()
+    );
+    assert!(
+        peers
+            .told(PARENT, &entry(5, PeerState::Live), secs(3))
+            .is_none()
+    );
+    assert!(
+        peers
+            .told(PARENT, &entry(4, PeerState::Evicted), secs(3))
+            .is_none()
+    );
+    let back = peers.told(PARENT, &entry(6, PeerState::Live), secs(4));
+    assert_eq!(
+        back.map(|change| (change.from, change.to)),
+        Some((Some(PeerState::Evicted), PeerState::Live))
+    );
+}
+
+#[test]
+fn what_an_earlier_run_knew_is_no_word_about_anybodys_life() {
+    let mut peers = Peers::new(secs(30));
+    peers.restore(A, stamp(5), secs(0));
+    peers.repeat_all();
+    assert_eq!(peers.news(secs(1)), [], "it would say that A is dead");
+    // Who lives is taken from others at once, also where nothing has come since.
+    assert!(
+        peers
+            .told(PARENT, &entry(5, PeerState::Live), secs(1))
+            .is_some()
+    );
+    assert_eq!(peers.news(secs(1)).len(), 1);
+    let mut peers = Peers::new(secs(30));
+    peers.restore(A, stamp(5), secs(0));
+    peers.heard(A, stamp(6), None, secs(2));
+    assert_eq!(peers.news(secs(2)).len(), 1);
+}
+
+#[test]
+fn the_node_itself_outweighs_any_word_about_it() {
+    let mut peers = Peers::new(secs(30));
+    peers.told(PARENT, &entry(1 << 63, PeerState::Evicted), secs(1));
+    assert!(peers.heard(A, stamp(7), Some(2.0), secs(2)).is_some());
+    assert_eq!(peers.get(&A).map(|peer| peer.state), Some(PeerState::Live));
+}
+
+#[test]
+fn the_ttl_ends_what_nobody_vouches_for_and_spares_the_watched() {
+    let mut peers = Peers::new(secs(30));
+    peers.told(PARENT, &entry(5, PeerState::Live), secs(0));
+    assert!(peers.expire(secs(30), |_| false).is_empty());
+    assert!(peers.expire(secs(31), |_| true).is_empty());
+    assert_eq!(peers.expire(secs(31), |_| false).len(), 1);
+    assert_eq!(peers.counts(), [0, 0, 1]);
+    peers.expire(secs(31 + 3_601), |_| false);
+    assert_eq!(peers.iter().count(), 0, "the dead do not pile up");
+}
+
+#[test]
+fn news_says_changes_first_and_then_goes_round_at_a_constant_cost() {
+    let mut peers = Peers::new(secs(30));
+    for n in 0..100u8 {
+        peers.heard(NodeId([n; 32]), stamp(1), None, secs(0));
+    }
+    let mut said = std::collections::BTreeSet::new();
+    for _ in 0..4 {
+        let news = peers.news(secs(1));
+        assert!(news.len() <= PEER_NEWS_MAX);
+        said.extend(news.iter().map(|entry| entry.node));
+    }
+    assert_eq!(said.len(), 100);
+    assert!(!peers.has_changes());
+    peers.judge(NodeId([77; 32]), PeerState::Evicted, secs(2));
+    assert_eq!(peers.news(secs(2)).first().map(|e| e.node.0[0]), Some(77));
+    let mut again = std::collections::BTreeSet::new();
+    for _ in 0..4 {
+        again.extend(peers.news(secs(3)).iter().map(|entry| entry.node));
+    }
+    assert_eq!(again.len(), 100, "the round comes to everybody");
+}
+
+#[test]
+fn drift_is_told_in_both_directions_without_overflow() {
+    let mut peers = Peers::new(secs(30));
+    peers.heard(A, stamp(u64::MAX), None, secs(0));
+    let drift = peers.drift(&A, 0, secs(100));
+    assert_eq!(
+        drift.map(|d| (d.lamport_gap, d.lags)),
+        Some((i64::MIN, true))
+    );
+}
