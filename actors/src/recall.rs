@@ -3,16 +3,16 @@
 //!
 //! Nothing that it signs meanwhile can be taken for another frame of its: the
 //! question goes out under boot 0, which no run has. All that can be reached are
-//! asked, parents first, and their answers waited for up to [`ROUND`]; the greatest
-//! counts, and [`BOOT_MARGIN`] above it, for runs that only somebody saw who does
-//! not answer now. One answer is enough: a node that admits our key has our entry,
+//! asked, parents first, and their answers waited for up to [`ROUND`]; of several the
+//! second greatest counts, so that one liar decides nothing, and [`BOOT_MARGIN`] above
+//! it, for runs that only somebody saw who does not answer now. One answer is enough: a node that admits our key has our entry,
 //! and with it, by the same way, what our last runs announced. Without any answer
 //! there is no start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use chorus_protocol::causality::lamport::BLOCK;
+use chorus_protocol::causality::lamport::{ADVANCE_MAX, BLOCK};
 use chorus_protocol::ids::{Incarnation, MeshId, NodeId, Stamp};
 use chorus_protocol::membership::topology::{self, Member};
 use chorus_protocol::trust::directory::Directory;
@@ -31,10 +31,12 @@ use crate::transport::sockets::CurveKeys;
 pub const ROUND: Duration = Duration::from_secs(4);
 /// Starts that are left out above the highest that was seen.
 pub const BOOT_MARGIN: u32 = 1 << 10;
-/// What no honest peer tells: a start each second for 68 years, a million events each
-/// second for nine. A liar who is believed would use up the counters for good.
+/// What no honest peer tells: a start each second for 68 years. A liar who is believed
+/// would use up the counter for good.
 const BOOT_MAX: u32 = 1 << 31;
-const LAMPORT_MAX: u64 = 1 << 48;
+/// The highest Lamport time that is taken over: further ahead honest peers would take
+/// every frame for a jump. A new incarnation counts whatever its Lamport time.
+const LAMPORT_MAX: u64 = ADVANCE_MAX / 2;
 /// Most addresses that are asked.
 const ASKED_MAX: usize = 32;
 /// Addresses of one node that are tried.
@@ -59,7 +61,7 @@ pub struct Recall {
 pub struct Told {
     /// The names of those who answered.
     pub by: BTreeSet<String>,
-    /// The highest stamp that any of them saw, and this home itself.
+    /// The highest stamp that they saw, and this home itself: see [`believed`].
     pub highest: Stamp,
 }
 
@@ -107,23 +109,21 @@ impl Recall {
         let targets: Vec<Target> = self.asked.iter().map(|(.., it)| it.clone()).collect();
         let everybody: BTreeSet<&NodeId> = self.asked.iter().map(|(node, ..)| node).collect();
         let mut told = Told::default();
-        let mut nodes = BTreeSet::new();
+        let mut stamps: BTreeMap<NodeId, Stamp> = BTreeMap::new();
         let asked = ask_all(&targets, &self.curve, &frames, ROUND, stop, |n, frame| {
             let (node, name, _) = &self.asked[n];
             if let Some(stamp) = self.answer(node, frame) {
                 told.by.insert(name.clone());
-                told.highest.incarnation = told.highest.incarnation.max(stamp.incarnation);
-                told.highest.lamport = told.highest.lamport.max(stamp.lamport);
-                nodes.insert(*node);
+                let known = stamps.entry(*node).or_default();
+                *known = higher(*known, stamp);
             }
-            nodes.len() == everybody.len()
+            stamps.len() == everybody.len()
         });
         asked.map_err(|why| StartError::Spawn(format!("a question to the peers: {why}")))?;
+        told.highest = believed(stamps.into_values());
         // What this home itself announced once is a lower bound, never an answer.
         if let Some(own) = self.roster.address(&self.identity.id()) {
-            let own = own.stamp;
-            told.highest.incarnation = told.highest.incarnation.max(own.incarnation);
-            told.highest.lamport = told.highest.lamport.max(own.lamport);
+            told.highest = higher(told.highest, own.stamp);
         }
         Ok(told)
     }
@@ -149,7 +149,7 @@ impl Recall {
             lamport: stamp.lamport.max(frame.stamp.lamport),
             ..stamp
         };
-        if !is_plausible(stamp) {
+        if !is_plausible(stamp, self.floor) {
             tracing::warn!(by = %node.short(), ?stamp, "what this peer told is not believed");
             return None;
         }
@@ -167,8 +167,33 @@ impl Recall {
     }
 }
 
-fn is_plausible(told: Stamp) -> bool {
-    told.incarnation.boot() < BOOT_MAX && told.lamport < LAMPORT_MAX
+/// Runs under another floor say nothing of this one: `floor` is the own entry's.
+fn is_plausible(told: Stamp, floor: u32) -> bool {
+    let run = told.incarnation;
+    run == Incarnation::default() || (run.floor() == floor && run.boot() < BOOT_MAX)
+}
+
+fn higher(one: Stamp, other: Stamp) -> Stamp {
+    Stamp {
+        incarnation: one.incarnation.max(other.incarnation),
+        lamport: one.lamport.max(other.lamport),
+    }
+}
+
+/// Of what several nodes told the second greatest, of one node what it told. Who saw no
+/// run of ours has no say.
+fn believed(told: impl Iterator<Item = Stamp>) -> Stamp {
+    let (mut runs, mut times): (Vec<_>, Vec<_>) = told
+        .filter(|stamp| stamp.incarnation != Incarnation::default())
+        .map(|stamp| (stamp.incarnation, stamp.lamport))
+        .unzip();
+    runs.sort_unstable();
+    times.sort_unstable();
+    let at = runs.len().saturating_sub(2);
+    Stamp {
+        incarnation: runs.get(at).copied().unwrap_or_default(),
+        lamport: times.get(at).copied().unwrap_or_default().min(LAMPORT_MAX),
+    }
 }
 
 fn question(identity: &Identity, mesh: &MeshId, floor: u32, lamport: u64, to: NodeId) -> Vec<u8> {
@@ -222,14 +247,33 @@ fn targets(me: &Member, roster: &Roster) -> Vec<(NodeId, String, Target)> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_peer_that_would_use_up_the_counters_is_not_believed() {
-        let told = |boot, lamport| Stamp {
-            incarnation: Incarnation::new(3, boot),
+    fn told(floor: u32, boot: u32, lamport: u64) -> Stamp {
+        Stamp {
+            incarnation: Incarnation::new(floor, boot),
             lamport,
-        };
-        assert!(is_plausible(told(1_000_000, 1 << 40)));
-        assert!(!is_plausible(told(u32::MAX, 1)));
-        assert!(!is_plausible(told(1, 1 << 63)));
+        }
+    }
+
+    #[test]
+    fn a_peer_that_would_use_up_the_counter_is_not_believed() {
+        assert!(is_plausible(told(3, 1_000_000, 1), 3));
+        assert!(is_plausible(Stamp::default(), 3), "it saw nothing of us");
+        assert!(!is_plausible(told(3, u32::MAX, 1), 3));
+        assert!(!is_plausible(told(u32::MAX, 0, 1), 3));
+    }
+
+    #[test]
+    fn one_liar_among_several_decides_nothing() {
+        let honest = [told(0, 5_000, 70), told(0, 4_990, 90)];
+        let lie = told(0, 2_000_000_000, 1 << 63);
+        assert_eq!(
+            believed([lie].into_iter().chain(honest)),
+            told(0, 5_000, 90)
+        );
+        assert_eq!(believed([honest[0]].into_iter()), honest[0]);
+        assert_eq!(believed([lie].into_iter()).lamport, LAMPORT_MAX);
+        let saw_nothing = Stamp::default();
+        assert_eq!(believed([honest[0], saw_nothing].into_iter()), honest[0]);
+        assert_eq!(believed(std::iter::empty()), saw_nothing);
     }
 }

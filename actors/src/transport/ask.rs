@@ -61,11 +61,11 @@ pub fn ask_all(
             Err(why) => return Err(why),
         }
         for (n, socket) in &sockets {
-            while let Some(answer) = receive(socket) {
-                let frame = answer.parts.first();
-                if frame.is_some_and(|frame| answered(*n, frame)) {
-                    return Ok(());
-                }
+            // One at a time: who talks without end must not keep the rest from its turn,
+            // nor the round from its end.
+            let frame = receive(socket).and_then(|answer| answer.parts.into_iter().next());
+            if frame.is_some_and(|frame| answered(*n, &frame)) {
+                return Ok(());
             }
         }
     }

@@ -90,13 +90,14 @@ impl Thread {
             Source::Hears(key) | Source::Sibling(key) => Some(key),
             _ => None,
         };
-        if let Some(sibling) = dialled.and_then(|key| self.outward.siblings.get_mut(&key)) {
-            sibling.heard = now;
-        }
         for _ in 0..BURST {
             let Some(mut received) = self.gossip_socket(source).and_then(receive) else {
                 return Left::Nothing;
             };
+            // Only what came counts: a look that finds nothing must not put a redial off.
+            if let Some(sibling) = dialled.and_then(|key| self.outward.siblings.get_mut(&key)) {
+                sibling.heard = now;
+            }
             let Some(peer) = dialled.or_else(|| self.member(&received)) else {
                 continue;
             };
