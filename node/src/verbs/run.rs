@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use chorus_actors::transport::sockets::Error as SocketsError;
 use chorus_actors::{Fatal, Node, StartError};
 use chorus_storage::Home;
 use chorus_storage::home::write_atomic;
@@ -20,6 +21,8 @@ use crate::{control, home, metrics, telemetry};
 
 /// Restarts after a panic within [`RESTART_WINDOW`] before the process gives up.
 const RESTARTS_MAX: usize = 5;
+/// Starts that are tried when ports are left to the system.
+const START_TRIES: usize = 3;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
 pub async fn run(ctx: Context, above: Option<u64>) -> Result<(), Failure> {
@@ -58,7 +61,7 @@ async fn once(
     above: Option<u64>,
     interrupts: &mut Interrupts,
 ) -> Result<Option<Fatal>, Failure> {
-    let plan = home::plan(home::load(&ctx.dir)?, settings)?;
+    let mut plan = home::plan(home::load(&ctx.dir)?, settings)?;
     let home = plan.home.clone();
     // Before the node, which would be a new incarnation only to stop again.
     let metrics = match settings.metrics {
@@ -68,7 +71,23 @@ async fn once(
     if !recall::count_is_there(&plan, above, interrupts).await? {
         return Ok(None);
     }
-    let node = Node::start(plan).await.map_err(|why| not_started(&why))?;
+    // A port that the system chose may be taken between our look at it and our bind.
+    let mut tries = if settings.ports.router == 0 {
+        START_TRIES
+    } else {
+        1
+    };
+    let node = loop {
+        tries -= 1;
+        match Node::start(plan).await {
+            Ok(node) => break node,
+            Err(StartError::Sockets(SocketsError::Bind { .. })) if tries > 0 => {
+                tracing::warn!("a port was taken at the last moment: trying again");
+                plan = home::plan(home::load(&ctx.dir)?, settings)?;
+            }
+            Err(why) => return Err(not_started(&why)),
+        }
+    };
     warn_of_other_port(settings.metrics, metrics.as_ref());
     let ended = match announce(&node, &home, metrics.as_ref()) {
         Ok(control) => {
