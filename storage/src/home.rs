@@ -171,9 +171,7 @@ impl Home {
 
     /// Free bytes on its disk, as this user may use them.
     pub fn free_bytes(&self) -> Result<u64, HomeError> {
-        let room = rustix::fs::statvfs(&self.dir);
-        let room = room.map_err(|e| HomeError::io(&self.dir, e.into()))?;
-        Ok(room.f_bavail.saturating_mul(room.f_frsize))
+        free_bytes(&self.dir)
     }
 
     /// Takes the home for this process, at once or not at all.
@@ -211,6 +209,12 @@ impl Home {
         let _ = writeln!(file, "{}", std::process::id());
         Ok(Lock { _file: file })
     }
+}
+
+/// Free bytes on the disk of `dir`, as this user may use them.
+pub(crate) fn free_bytes(dir: &Path) -> Result<u64, HomeError> {
+    let room = rustix::fs::statvfs(dir).map_err(|e| HomeError::io(dir, e.into()))?;
+    Ok(room.f_bavail.saturating_mul(room.f_frsize))
 }
 
 /// Makes `dir` with mode 0700 and tightens it when it was there.

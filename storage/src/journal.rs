@@ -28,7 +28,8 @@ pub use compact::read;
 pub const RECORD_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
 /// A segment that has grown to this many bytes takes no more. It bounds the memory of opening.
 pub const SEGMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The kind of a record of the journal's own: [`Journal::compact`] left out all before it.
+/// The kind of a record of the journal's own: [`Journal::compact`] is done. Its payload is the
+/// number, a little-endian u64, before which nothing is missing that counts.
 pub const BASE: u8 = u8::MAX;
 
 /// A record's number, from 1, without gaps unless something was lost.
@@ -65,6 +66,7 @@ pub struct Recovery {
     /// Damaged segments, kept for a person to look at.
     pub aside: Vec<PathBuf>,
     /// The mark is damaged or gone, so that a loss at the end could not be seen.
+    /// Said at every opening until something is appended.
     pub mark_lost: bool,
 }
 
@@ -132,19 +134,22 @@ impl Journal {
             let scan = scan(&bytes, salt);
             let before = journal.last;
             for frame in scan.frames.iter().filter(|frame| frame.seq > before) {
-                // What a compaction left out is not missing.
-                let base = frame.kind == BASE && journal.last == 0;
-                if !base && (frame.seq != journal.last + 1 || frame.previous != journal.hash) {
+                if frame.seq != journal.last + 1 || frame.previous != journal.hash {
                     recovery.cuts.push(Cut {
                         after: Seq(journal.last),
                         next: Some(Seq(frame.seq)),
                     });
                 }
                 (journal.last, journal.hash) = (frame.seq, frame.hash);
+                let payload = bytes[frame.payload.clone()].to_vec();
                 if frame.kind == BASE {
+                    // What a compaction left out is not missing, however far its
+                    // deletion came.
+                    let base = payload.try_into().map_or(0, u64::from_le_bytes);
+                    let counts = |cut: &Cut| cut.next.is_none_or(|next| next.0 > base);
+                    recovery.cuts.retain(counts);
                     continue;
                 }
-                let payload = bytes[frame.payload.clone()].to_vec();
                 replay(Record {
                     seq: Seq(frame.seq),
                     kind: frame.kind,
@@ -181,9 +186,11 @@ impl Journal {
                 next: None,
             });
             journal.last = acknowledged;
-        } else if acknowledged < journal.last || !matches!(found, Found::At(_)) {
+        } else if !recovery.mark_lost && (acknowledged < journal.last || found == Found::Nothing) {
             // Durable but maybe never acknowledged; from now on it counts. A first
-            // mark takes its place on the disk now, while there is room.
+            // mark takes its place on the disk now, while there is room. A lost one is
+            // written with the next record: until the caller has one, a kill must not
+            // make the loss unseen.
             journal
                 .mark
                 .set(journal.last)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use chorus_storage::journal::{self, Journal, Opened, Record};
+use chorus_storage::journal::{self, Journal, Opened, RECORD_BYTES_MAX, Record};
 
 fn open(dir: &Path) -> (Opened, Vec<(u8, Vec<u8>)>) {
     let mut seen = Vec::new();
@@ -85,6 +85,71 @@ fn a_crash_before_the_old_segments_are_gone_leaves_both() {
     let (opened, seen) = open(dir.path());
     assert!(opened.recovery.is_whole(), "{:?}", opened.recovery);
     assert_eq!(seen, [(1, b"old".to_vec()), (1, b"kept".to_vec())]);
+}
+
+#[test]
+fn a_kill_anywhere_in_a_compaction_is_no_loss_and_stops_no_later_one() {
+    let good = tempfile::tempdir().unwrap();
+    let mark = good.path().join("mark");
+    let mut journal = open(good.path()).0.journal;
+    for _ in 0..4 {
+        journal.append(1, &[1; RECORD_BYTES_MAX]).unwrap();
+    }
+    journal.append(1, b"in a second segment").unwrap();
+    let read = |path: PathBuf| (path.clone(), fs::read(path).unwrap());
+    let old: Vec<_> = segments(good.path()).into_iter().map(read).collect();
+    assert_eq!(old.len(), 2);
+    let mark_before = fs::read(&mark).unwrap();
+    assert!(journal.compact(&[(2, b"kept"), (2, b"too")]).unwrap());
+    drop(journal);
+    let (new, whole) = read(segments(good.path()).remove(0));
+    let mark_after = fs::read(&mark).unwrap();
+
+    // How much of the new segment was written, and which of the old ones are left.
+    let writing = (0..whole.len()).step_by(19).map(|bytes| (bytes, 0b11));
+    for (bytes, left) in writing.chain((0..4).map(|left| (whole.len(), left))) {
+        let what = format!("{bytes} bytes of the new one, old ones left: {left:02b}");
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &Path| dir.path().join(path.file_name().unwrap());
+        fs::write(at(&new), &whole[..bytes]).unwrap();
+        for (n, (path, content)) in old.iter().enumerate() {
+            if left >> n & 1 == 1 {
+                fs::write(at(path), content).unwrap();
+            }
+        }
+        let done = bytes == whole.len();
+        fs::write(at(&mark), if done { &mark_after } else { &mark_before }).unwrap();
+
+        let (opened, seen) = open(dir.path());
+        assert!(opened.recovery.is_whole(), "{what}: {:?}", opened.recovery);
+        assert!(!done || seen.ends_with(&[(2, b"kept".to_vec()), (2, b"too".to_vec())]));
+        let mut journal = opened.journal;
+        assert!(journal.compact(&[(2, b"kept")]).unwrap(), "{what}");
+        drop(journal);
+        assert_eq!(open(dir.path()).1, [(2, b"kept".to_vec())], "{what}");
+        assert_eq!(segments(dir.path()).len(), 1, "{what}");
+    }
+}
+
+#[test]
+fn a_loss_before_a_compaction_that_was_not_done_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path()).0.journal;
+    journal.append(1, b"old").unwrap();
+    let old = segments(dir.path()).remove(0);
+    let bytes = fs::read(&old).unwrap();
+    assert!(journal.compact(&[(1, b"kept"), (1, b"too")]).unwrap());
+    drop(journal);
+    // The last record, which says that all that was to be kept is there, never came.
+    let new = segments(dir.path()).remove(0);
+    let whole = fs::read(&new).unwrap();
+    fs::write(&new, &whole[..whole.len() - 1]).unwrap();
+    fs::write(&old, bytes).unwrap();
+    fs::remove_file(dir.path().join("mark")).unwrap();
+    open(dir.path()).0.journal.append(1, b"later").unwrap();
+    assert!(open(dir.path()).0.recovery.is_whole());
+    fs::remove_file(&old).unwrap();
+    assert!(!open(dir.path()).0.recovery.is_whole());
 }
 
 #[test]

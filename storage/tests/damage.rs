@@ -286,6 +286,29 @@ fn a_torn_last_record_that_was_never_acknowledged_is_cut_without_a_word_of_loss(
 }
 
 #[test]
+fn a_lost_mark_is_said_at_every_opening_until_there_is_a_new_record() {
+    for harm in ["gone", "damaged"] {
+        let root = tempfile::tempdir().unwrap();
+        build_journal(root.path());
+        let mark = root.path().join("mark");
+        match harm {
+            "gone" => fs::remove_file(&mark).unwrap(),
+            _ => fs::write(&mark, b"not a mark").unwrap(),
+        }
+        // Killed after the opening, again and again.
+        for _ in 0..3 {
+            let opened = Journal::open(root.path(), |_| ()).unwrap();
+            assert!(opened.recovery.mark_lost, "{harm}");
+        }
+        let mut journal = Journal::open(root.path(), |_| ()).unwrap().journal;
+        journal.append(3, b"begun anew").unwrap();
+        drop(journal);
+        let opened = Journal::open(root.path(), |_| ()).unwrap();
+        assert!(opened.recovery.is_whole(), "{harm}");
+    }
+}
+
+#[test]
 fn what_can_be_read_of_a_store_that_lost_something_goes_on_in_a_new_one() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("db");

@@ -13,8 +13,10 @@ const BATCH_BYTES: usize = 1024 * 1024;
 
 impl Journal {
     /// Puts `keep` in the place of everything that stands here, under new
-    /// numbers. What is to be kept is durable before anything is deleted; a crash
-    /// in between leaves both, so replaying a record twice must do no harm.
+    /// numbers. What is to be kept is durable, and [`BASE`] behind it, before anything
+    /// is deleted. A crash in between leaves some of the old records beside the new, which
+    /// is no loss: replaying a record twice must do no harm, and the next compaction
+    /// takes the rest.
     ///
     /// False, and nothing has changed, for a journal that has lost something: the
     /// trace of that must stay.
@@ -26,7 +28,8 @@ impl Journal {
         let old = list(&self.dir).map_err(failed)?;
         // The next append begins a segment of its own.
         self.current = None;
-        let mut batch: Vec<(u8, &[u8])> = vec![(BASE, &[])];
+        let base = (self.last + 1).to_le_bytes();
+        let mut batch: Vec<(u8, &[u8])> = Vec::new();
         let mut bytes = 0;
         for record in keep {
             if bytes + record.1.len() > BATCH_BYTES {
@@ -37,6 +40,7 @@ impl Journal {
             batch.push(*record);
             bytes += record.1.len() + segment::HEADER_BYTES;
         }
+        batch.push((BASE, &base));
         self.append_batch(&batch)?;
         for (first, salt) in old {
             fs::remove_file(segment::path(&self.dir, first, salt)).map_err(failed)?;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::salvage::{copy_aside, make, resume, set_aside};
-use super::store::{FREE_BYTES_MIN, Seen, SledStore, free_bytes, guard, open_sled, read_through};
+use super::store::{FREE_BYTES_MIN, Seen, SledStore, guard, open_sled, read_through};
 use super::sync::Sync;
+use crate::home::free_bytes;
 use crate::mark::{Found, Mark};
 use crate::store::{Error, Tree};
 
@@ -108,7 +109,7 @@ fn roll_back(
     store: SledStore,
     seen: &Seen,
 ) -> Result<(SledStore, Seen, Recovery), Error> {
-    let aside = copy_aside(dir, store.into_db(), seen)?;
+    let aside = copy_aside(dir, store, seen)?;
     let (store, seen, _) = attempt(dir)?;
     // Said once: from here on this is the state.
     store.accept()?;
@@ -138,13 +139,15 @@ fn attempt_once(dir: &Path) -> Result<(SledStore, Seen, bool), Error> {
         });
     }
     let existed = dir.join("db").exists();
-    let (db, seen) = guard(&dir.display().to_string(), || {
-        let db = open_sled(dir, Some(BACKGROUND_FLUSH_MS))?;
-        let seen = read_through(&db)?;
-        Ok((db, seen))
-    })?;
     let (mark, found) =
         Mark::open(&dir.join("mark")).map_err(|e| Error::io("the store's mark", e))?;
+    // Whatever fails from here on closes sled inside the guard.
+    let (db, seen, sync) = guard(&dir.display().to_string(), || {
+        let db = open_sled(dir, Some(BACKGROUND_FLUSH_MS))?;
+        let seen = read_through(&db)?;
+        let sync = Sync::open(dir)?;
+        Ok((db, seen, sync))
+    })?;
     let untouched = !existed || (seen.generation == 0 && seen.summary.records == 0);
     let whole = seen.promised == seen.summary
         && match found {
@@ -152,7 +155,6 @@ fn attempt_once(dir: &Path) -> Result<(SledStore, Seen, bool), Error> {
             Found::Nothing => untouched,
             Found::Damaged => false,
         };
-    let sync = Sync::open(dir).map_err(|e| Error::io(dir.display().to_string(), e))?;
     let store = SledStore::new(db, dir, mark, sync, &seen);
     if whole && found == Found::Nothing {
         // A first mark takes its place on the disk now, while there is room.

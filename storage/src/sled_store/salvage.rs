@@ -10,9 +10,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::store::{
-    FREE_BYTES_MIN, SUMMARY_KEY, Seen, free_bytes, guard, open_sled, sealed_summary,
+    FREE_BYTES_MIN, SUMMARY_KEY, Seen, SledStore, guard, open_sled, sealed_summary,
 };
 use super::sync::Sync;
+use crate::home::free_bytes;
 use crate::store::Error;
 
 /// Bytes that one batch of the copy carries at most, give or take a record.
@@ -31,9 +32,9 @@ pub(super) fn resume(dir: &Path) -> Result<(), Error> {
     done.map_err(|e| Error::io(format!("mending {}", dir.display()), e))
 }
 
-/// Copies what `db` holds into a new database at `dir`, and sets the old one aside.
+/// Copies what `store` holds into a new database at `dir`, and sets the old one aside.
 /// Returns where that is. The new one has no mark yet, which says that it is not whole.
-pub(super) fn copy_aside(dir: &Path, db: sled::Db, seen: &Seen) -> Result<PathBuf, Error> {
+pub(super) fn copy_aside(dir: &Path, store: SledStore, seen: &Seen) -> Result<PathBuf, Error> {
     let what = format!("mending {}", dir.display());
     let fresh = fresh(dir);
     // sled takes a segment's room twice over while it writes.
@@ -41,7 +42,7 @@ pub(super) fn copy_aside(dir: &Path, db: sled::Db, seen: &Seen) -> Result<PathBu
         return Err(Error::Full { what });
     }
     make(&fresh)?;
-    let copied = guard(&what, || copy(&db, &fresh, seen));
+    let copied = guard(&what, || copy(store.db(), &fresh, seen));
     let copied = copied.and_then(|()| {
         let synced = Sync::open(&fresh).and_then(|mut sync| sync.run());
         synced.map_err(|e| Error::io(what.clone(), e))
@@ -51,7 +52,8 @@ pub(super) fn copy_aside(dir: &Path, db: sled::Db, seen: &Seen) -> Result<PathBu
         let _ = fs::remove_dir_all(&fresh);
     }
     copied?;
-    drop(db);
+    // However sled takes that: nothing of it is written any more.
+    drop(store);
     let aside = set_aside(dir)?;
     fs::rename(&fresh, dir)
         .and_then(|()| match dir.parent() {
@@ -112,4 +114,48 @@ fn beside(dir: &Path, suffix: &str) -> PathBuf {
     name.push(".");
     name.push(suffix);
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Wake, Waker};
+
+    use super::super::store::read_through;
+    use super::*;
+    use crate::mark::Mark;
+
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("on purpose: sled calls this while it closes");
+        }
+    }
+
+    #[test]
+    fn a_damaged_database_that_panics_while_it_closes_is_set_aside_all_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("db");
+        let db = open_sled(&dir, None).unwrap();
+        db.insert(b"\x03key", b"value").unwrap();
+        let mut watch = pin!(db.watch_prefix(b""));
+        let waker = Waker::from(Arc::new(Panics));
+        assert!(
+            watch
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        let seen = read_through(&db).unwrap();
+        let (mark, _) = Mark::open(&dir.join("mark")).unwrap();
+        let sync = Sync::open(&dir).unwrap();
+        let store = SledStore::new(db, &dir, mark, sync, &seen);
+
+        let aside = copy_aside(&dir, store, &seen).unwrap();
+        assert!(aside.join("db").exists());
+        let copy = open_sled(&dir, None).unwrap();
+        assert_eq!(copy.get(b"\x03key").unwrap().unwrap(), b"value");
+    }
 }

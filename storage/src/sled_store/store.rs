@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::sync::Sync;
+use crate::home::free_bytes;
 use crate::mark::Mark;
 use crate::store::{Batch, Change, Error, Page, Store, Tree, Usage, name, seal, unseal};
 use crate::summary::Summary;
@@ -57,14 +58,7 @@ impl SledStore {
         set.map_err(|e| Error::io("the store's mark", e))
     }
 
-    /// The database alone, the store given up.
-    pub(super) fn into_db(mut self) -> sled::Db {
-        self.db
-            .take()
-            .expect("invariant: the database is there until drop")
-    }
-
-    fn db(&self) -> &sled::Db {
+    pub(super) fn db(&self) -> &sled::Db {
         self.db
             .as_ref()
             .expect("invariant: the database is there until drop")
@@ -312,13 +306,6 @@ pub(super) fn open_sled(dir: &Path, flush_every_ms: Option<u64>) -> sled::Result
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(flush_every_ms)
         .open()
-}
-
-/// Free bytes on the disk of `dir`, as this user may use them.
-pub(super) fn free_bytes(dir: &Path) -> Result<u64, Error> {
-    let room =
-        rustix::fs::statvfs(dir).map_err(|e| Error::io(dir.display().to_string(), e.into()))?;
-    Ok(room.f_bavail.saturating_mul(room.f_frsize))
 }
 
 fn full_key(tree: Tree, key: &[u8]) -> Vec<u8> {
