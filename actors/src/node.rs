@@ -173,6 +173,7 @@ impl Node {
         let config = SocketsConfig {
             host: plan.host,
             ports: plan.ports,
+            private: Some(plan.home.dir().join("run")),
             ..SocketsConfig::new(plan.curve, allow)
         };
         let (sockets, bound, upward, zmq_thread) = sockets::start(config, counters.clone())?;

@@ -2,11 +2,14 @@
 //! routing id leads to which key.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::counters::{Counters, count};
 use super::endpoint::{DOOR_BYTES_MAX, FRAME_BYTES_MAX, listener, tcp};
+use super::inner_door::InnerDoor;
 use super::outward::resubscribe;
 use super::porter::Porter;
 use super::readiness::Source;
@@ -37,6 +40,8 @@ pub struct Inward {
     topics: Vec<Vec<u8>>,
     listening: [Listening; 4],
     porter: Porter,
+    /// Goes after the porter that leads there.
+    _inner_door: InnerDoor,
     pub routes: Routes,
     /// Whether a socket was made since this was last taken back.
     pub made: bool,
@@ -58,38 +63,40 @@ impl Inward {
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
         let ports = config.ports;
-        let mut listening = [
-            (Which::Router, tcp(config.host, ports.router)),
-            (Which::Publisher, tcp(config.host, ports.publisher)),
-            (Which::Subscriber, tcp(config.host, ports.subscriber)),
-            (Which::Door, tcp(Ipv4Addr::LOCALHOST.into(), 0)),
-        ]
-        .map(|(which, endpoint)| Listening {
-            which,
-            endpoint,
-            socket: None,
-        });
-        for one in &mut listening {
-            one.open(&context, &config.keys, &[])
-                .map_err(|source| Error::Bind {
-                    endpoint: one.endpoint.clone(),
-                    source,
-                })?;
-        }
+        let bind = |which, endpoint| {
+            let mut one = Listening {
+                which,
+                endpoint,
+                socket: None,
+            };
+            match one.open(&context, &config.keys, &[]) {
+                Ok(()) => Ok(one),
+                Err(why) => Err(Error::Bind {
+                    endpoint: one.endpoint,
+                    source: io::Error::from_raw_os_error(why.to_raw()),
+                }),
+            }
+        };
+        let router = bind(Which::Router, tcp(config.host, ports.router))?;
+        let publisher = bind(Which::Publisher, tcp(config.host, ports.publisher))?;
+        let subscriber = bind(Which::Subscriber, tcp(config.host, ports.subscriber))?;
+        let (inner_door, door) = open_door(config.private.as_deref(), |inner| {
+            bind(Which::Door, inner.endpoint())
+        })?;
         let outer = SocketAddr::new(config.host, ports.door);
-        let porter = loopback_port(&listening)
-            .and_then(|inner| Porter::start(outer, inner, counters.clone()))
-            .map_err(|e| Error::Bind {
-                endpoint: tcp(config.host, ports.door),
-                source: zmq::Error::from_raw(e.raw_os_error().unwrap_or_default()),
-            })?;
+        let porter = Porter::start(outer, inner_door.path().to_owned(), counters.clone());
+        let porter = porter.map_err(|source| Error::Bind {
+            endpoint: tcp(config.host, ports.door),
+            source,
+        })?;
         Ok(Self {
             context,
             keys: config.keys.clone(),
             counters,
             topics: Vec::new(),
-            listening,
+            listening: [router, publisher, subscriber, door],
             porter,
+            _inner_door: inner_door,
             routes: Routes::default(),
             made: true,
         })
@@ -194,11 +201,23 @@ impl Listening {
     }
 }
 
-/// Where the porter finds the door.
-fn loopback_port(listening: &[Listening]) -> std::io::Result<SocketAddr> {
-    let door = listening.iter().find(|one| one.which == Which::Door);
-    door.and_then(|one| one.endpoint.strip_prefix("tcp://")?.parse().ok())
-        .ok_or_else(|| std::io::ErrorKind::AddrNotAvailable.into())
+/// Binds the door in `folder`, or among the temporary files where that will not do: without
+/// one, with a path too long for a socket, on a disk that is read-only or full.
+fn open_door<T>(
+    folder: Option<&Path>,
+    mut bind: impl FnMut(&InnerDoor) -> Result<T, Error>,
+) -> Result<(InnerDoor, T), Error> {
+    if let Some(inner) = folder.and_then(|folder| InnerDoor::within(folder).ok())
+        && let Ok(door) = bind(&inner)
+    {
+        return Ok((inner, door));
+    }
+    let inner = InnerDoor::temporary().map_err(|source| Error::Bind {
+        endpoint: std::env::temp_dir().display().to_string(),
+        source,
+    })?;
+    let door = bind(&inner)?;
+    Ok((inner, door))
 }
 
 /// Which routing id of the ROUTER leads to which key. The key is what the handshake proved;

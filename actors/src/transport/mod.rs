@@ -8,6 +8,7 @@ pub mod counters;
 mod door;
 mod endpoint;
 mod gathering;
+mod inner_door;
 mod inward;
 pub mod knock;
 mod messages;

@@ -3,18 +3,19 @@
 //!
 //! Anybody may connect to a door, and libzmq bounds neither the connections of a socket, nor
 //! their age, nor the parts of a message: a stranger with one endless message would fill a
-//! small board's memory. So the door's ROUTER listens on the loopback interface only, and
-//! what reaches it from outside has passed here. The bytes are CURVE's; nothing is read.
+//! small board's memory. So the door's ROUTER listens on a Unix socket of this user, and what
+//! reaches it has passed here. The bytes are CURVE's; nothing is read.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
@@ -39,25 +40,23 @@ pub struct Porter {
 }
 
 impl Porter {
-    /// Listens on `outer` (port 0: the system chooses) and passes on to `inner`.
-    pub fn start(
-        outer: SocketAddr,
-        inner: SocketAddr,
-        counters: Arc<Counters>,
-    ) -> io::Result<Self> {
+    /// Listens on `outer` (port 0: the system chooses) and passes on to the Unix
+    /// socket `inner`.
+    pub fn start(outer: SocketAddr, inner: PathBuf, counters: Arc<Counters>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()?;
         let listener = runtime.block_on(TcpListener::bind(outer))?;
         let address = listener.local_addr()?;
+        let inner: Arc<Path> = inner.into();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("chorus-porter".into())
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        () = serve(&listener, inner, &counters) => {}
+                        () = serve(&listener, &inner, &counters) => {}
                         // The sender's end is dropped, never used.
                         _ = stopped => {}
                     }
@@ -86,7 +85,7 @@ impl Drop for Porter {
     }
 }
 
-async fn serve(listener: &TcpListener, inner: SocketAddr, counters: &Arc<Counters>) {
+async fn serve(listener: &TcpListener, inner: &Arc<Path>, counters: &Arc<Counters>) {
     let mut guests = Guests::default();
     loop {
         let Ok((stream, from)) = listener.accept().await else {
@@ -96,9 +95,9 @@ async fn serve(listener: &TcpListener, inner: SocketAddr, counters: &Arc<Counter
         if guests.make_room() {
             count(&counters.door_cut);
         }
-        let counters = counters.clone();
+        let (inner, counters) = (inner.clone(), counters.clone());
         let guest = tokio::spawn(async move {
-            if pass(stream, inner).await == Passed::Cut {
+            if pass(stream, &inner).await == Passed::Cut {
                 count(&counters.door_cut);
             }
         });
@@ -115,14 +114,13 @@ enum Passed {
     Cut,
 }
 
-async fn pass(mut outside: TcpStream, inner: SocketAddr) -> Passed {
-    let Ok(mut inside) = TcpStream::connect(inner).await else {
+async fn pass(mut outside: TcpStream, inner: &Path) -> Passed {
+    let Ok(mut inside) = UnixStream::connect(inner).await else {
         return Passed::Ended;
     };
     let (from, mut to) = outside.split();
-    let (answers, mut questions) = inside.split();
+    let (mut answers, mut questions) = inside.split();
     let mut from = from.take(BYTES_MAX);
-    let mut answers = answers;
     let ended = async {
         tokio::select! {
             _ = copy(&mut from, &mut questions) => {}

@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -89,6 +90,9 @@ pub struct SocketsConfig {
     pub door_rate: u32,
     /// How often the node tries a wrong key on itself.
     pub probe_interval: Duration,
+    /// A folder of this process alone, for the socket behind the door. Without one, or where
+    /// it will not do, one is made among the temporary files.
+    pub private: Option<PathBuf>,
     /// An outward connection that is down for so long is opened anew: libzmq itself never
     /// returns after a refused handshake.
     pub redial_after: Duration,
@@ -105,6 +109,7 @@ impl SocketsConfig {
             allow,
             door_rate: 50,
             probe_interval: Duration::from_secs(60),
+            private: None,
             redial_after: Duration::from_secs(30),
         }
     }
@@ -129,7 +134,7 @@ pub enum Error {
     #[error("cannot listen on {endpoint} ({source}): free the port or choose another address")]
     Bind {
         endpoint: String,
-        source: zmq::Error,
+        source: std::io::Error,
     },
     #[error("ZeroMQ refused {what} ({source}): check the limit on open files")]
     Zmq {

@@ -1,0 +1,72 @@
+//! Where the door itself listens, behind its porter: a Unix socket in a folder that only
+//! this user may open. So it takes no port that another node keeps, and nobody else on the
+//! machine comes past the porter.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use chorus_storage::home::make_dir;
+
+/// The socket's name in its folder.
+const NAME: &str = "door.sock";
+/// The longest path of a Unix socket, bytes; one more ends it.
+const PATH_BYTES_MAX: usize = 107;
+
+/// The place of the socket. Dropping it removes the file, and the folder if it was made for
+/// this alone.
+#[derive(Debug)]
+pub struct InnerDoor {
+    path: PathBuf,
+    made: Option<PathBuf>,
+}
+
+impl InnerDoor {
+    /// In `folder`, which is made or tightened to mode 0700. A file left there by a killed
+    /// process goes when libzmq binds. An error says that the folder will not do.
+    pub fn within(folder: &Path) -> io::Result<Self> {
+        let path = socket_in(folder)?;
+        make_dir(folder).map_err(io::Error::other)?;
+        Ok(Self { path, made: None })
+    }
+
+    /// In a new folder among the temporary files, under a name that nobody can take first.
+    pub fn temporary() -> io::Result<Self> {
+        let number = getrandom::u64().map_err(io::Error::other)?;
+        let folder = std::env::temp_dir().join(format!("chorus-{number:016x}"));
+        let path = socket_in(&folder)?;
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        let made = Some(folder);
+        Ok(Self { path, made })
+    }
+
+    /// Where the porter connects to.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What libzmq binds.
+    pub fn endpoint(&self) -> String {
+        format!("ipc://{}", self.path.display())
+    }
+}
+
+/// Where the socket stands in `folder`, if that can be said to libzmq: as text, and short.
+fn socket_in(folder: &Path) -> io::Result<PathBuf> {
+    let path = folder.join(NAME);
+    match path.to_str() {
+        Some(text) if text.len() <= PATH_BYTES_MAX => Ok(path),
+        _ => Err(io::ErrorKind::InvalidFilename.into()),
+    }
+}
+
+impl Drop for InnerDoor {
+    fn drop(&mut self) {
+        // What cannot be removed is replaced by the next start, or is litter.
+        let _ = fs::remove_file(&self.path);
+        if let Some(folder) = &self.made {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
