@@ -1,7 +1,8 @@
 //! The directory actor: owns who belongs, and answers at the door.
 //!
-//! Revocations come here over the link lane, never behind gossip. Whatever a
-//! step makes durable is on disk before the rest of that step is done.
+//! Revocations come here over the link lane, never behind gossip. What follows
+//! of a step waits until what it makes durable is on disk; `durable.rs` says what
+//! happens where the disk does not take it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,12 +12,14 @@ use chorus_protocol::gossip::{self, Known};
 use chorus_protocol::ids::{Digest, MeshId, NodeId};
 use chorus_protocol::trust::directory::{Directory, Input, Output};
 use chorus_protocol::trust::door::Door;
+use chorus_protocol::trust::item::digest_of;
 use chorus_protocol::trust::roster::Roster;
 use chorus_protocol::units::Micros;
 use chorus_protocol::wire::Identity;
-use chorus_protocol::wire::message::{Command, Message, Refused};
+use chorus_protocol::wire::message::{Command, Message};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
+use crate::durable::{Pending, Then};
 use crate::gossip::since;
 use crate::messages::{DirectoryView, Ring, ToDirectory, ToGossip, ToTransport};
 use crate::store::{StoreHandle, Write};
@@ -24,10 +27,6 @@ use crate::transport::sockets::DoorReply;
 
 /// How long after a change the mirror is written: a join changes much at once.
 const MIRROR_AFTER: Micros = Micros::from_secs(1);
-/// How long after a failed write it is tried again.
-const RETRY_AFTER: Micros = Micros::from_secs(2);
-/// Most failed writes that wait; a neighbour gives again what is dropped.
-const FAILED_MAX: usize = 64;
 
 /// What the actor needs.
 #[derive(Debug)]
@@ -61,8 +60,9 @@ pub struct State {
     /// Writes under way, and what is to be done once they are durable.
     pub(crate) pending: BTreeMap<u64, Pending>,
     pub(crate) writes: u64,
-    /// Writes that failed, to be tried again.
+    /// Writes that failed, to be tried again, and how many were dropped.
     pub(crate) failed: VecDeque<Pending>,
+    pub(crate) dropped: u64,
     pub(crate) retry_at: Micros,
     /// The roster that the others were told of: all of it is durable, or a
     /// neighbour's.
@@ -70,26 +70,6 @@ pub struct State {
     pub(crate) rejected: u64,
     /// When the mirror beside the keys is due, if it is behind.
     pub(crate) mirror_at: Option<Micros>,
-}
-
-/// A write, and what follows.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    writes: Vec<Write>,
-    then: Vec<Then>,
-    /// Whether it was made here. What a neighbour told is true whether or not
-    /// our own disk takes it; what we say ourselves must be durable first.
-    own: bool,
-}
-
-/// A step after persistence.
-#[derive(Debug)]
-pub(crate) enum Then {
-    Output(Output),
-    /// Take the entry of a newcomer and welcome it.
-    Admit(Vec<u8>, NodeId, DoorReply),
-    /// The items that were made durable are the newcomer's: let it in.
-    Welcome(NodeId, DoorReply),
 }
 
 impl Actor for DirectoryActor {
@@ -109,6 +89,7 @@ impl Actor for DirectoryActor {
             pending: BTreeMap::new(),
             writes: 0,
             failed: VecDeque::new(),
+            dropped: 0,
             retry_at: Micros::ZERO,
             told,
             rejected: 0,
@@ -149,18 +130,13 @@ impl Actor for DirectoryActor {
                 enrol,
                 reply,
             } => return state.enrol(&myself, key, link, &enrol, reply),
-            ToDirectory::Introduce { key, items, reply } => {
-                return state.introduce(&myself, key, items, reply);
-            }
-            ToDirectory::Durable(write, result) => {
-                let Some(pending) = state.pending.remove(&write) else {
-                    return Ok(());
-                };
-                return match result {
-                    Ok(()) => state.go_on_all(&myself, pending.then),
-                    Err(why) => state.not_durable(&myself, pending, &why),
-                };
-            }
+            ToDirectory::Introduce {
+                key,
+                link,
+                items,
+                reply,
+            } => return state.introduce(&myself, key, link, items, reply),
+            ToDirectory::Durable(write, result) => return state.written(&myself, write, result),
             ToDirectory::Inspect(reply) => {
                 let _ = reply.send(state.view());
                 return Ok(());
@@ -212,84 +188,7 @@ impl State {
             .try_for_each(|step| self.go_on(myself, step))
     }
 
-    /// The disk did not take it. A neighbour's word counts all the same, our own
-    /// waits; either is tried again. A newcomer is told at once.
-    fn not_durable(
-        &mut self,
-        myself: &ActorRef<ToDirectory>,
-        mut pending: Pending,
-        why: &str,
-    ) -> Result<(), ActorProcessingErr> {
-        tracing::error!(why, "not durable, so not acknowledged; tried again");
-        self.retry_at = since(self.arguments.epoch) + RETRY_AFTER;
-        let mut later = Vec::new();
-        for step in pending.then {
-            match step {
-                Then::Admit(_, node, reply) | Then::Welcome(node, reply) => {
-                    let refused = Refused {
-                        code: "cannot_store".into(),
-                        reason: "the enroller's disk takes nothing now; ask again later".into(),
-                    };
-                    self.answer(reply, node, Message::Refused(refused))?;
-                }
-                step if pending.own => later.push(step),
-                step => self.go_on(myself, step)?,
-            }
-        }
-        pending.then = later;
-        for write in &pending.writes {
-            if let Write::Use(it) = write {
-                self.arguments.door.forget(it);
-            }
-        }
-        pending
-            .writes
-            .retain(|write| !matches!(write, Write::Use(_)));
-        if self.failed.len() >= FAILED_MAX {
-            self.failed.pop_front();
-            self.rejected += 1;
-        }
-        if !pending.writes.is_empty() {
-            self.failed.push_back(pending);
-        }
-        Ok(())
-    }
-
-    /// Tries again what the disk did not take.
-    fn retry(&mut self, myself: &ActorRef<ToDirectory>) {
-        if self.failed.is_empty() || since(self.arguments.epoch) < self.retry_at {
-            return;
-        }
-        for pending in std::mem::take(&mut self.failed) {
-            self.persist(myself, pending.writes, pending.then, pending.own);
-        }
-    }
-
-    pub(crate) fn persist(
-        &mut self,
-        myself: &ActorRef<ToDirectory>,
-        writes: Vec<Write>,
-        then: Vec<Then>,
-        own: bool,
-    ) {
-        self.writes += 1;
-        let write = self.writes;
-        let pending = Pending {
-            writes: writes.clone(),
-            then,
-            own,
-        };
-        self.pending.insert(write, pending);
-        let myself = myself.clone();
-        self.arguments.store.write(
-            writes,
-            Box::new(move |result| {
-                let _ = myself.cast(ToDirectory::Durable(write, result));
-            }),
-        );
-    }
-
-    fn go_on(
+    pub(crate) fn go_on(
         &mut self,
         myself: &ActorRef<ToDirectory>,
         step: Then,
@@ -320,13 +219,17 @@ impl State {
             }
             Then::Output(_) => {}
             Then::Admit(entry, node, reply) => {
-                let welcome = vec![Then::Welcome(node, reply)];
-                self.handle(myself, Input::Own(vec![entry]), welcome)?;
+                let (digest, welcome) = (digest_of(&entry), Then::Welcome(node, reply));
+                if self.arguments.directory.set().holds(&digest) {
+                    return self.follow(myself, welcome, |it| it.holds(&digest));
+                }
+                self.handle(myself, Input::Own(vec![entry]), vec![welcome])?;
             }
             Then::Welcome(node, reply) => {
                 let items = self.arguments.directory.welcome(&node);
                 self.answer(reply, node, Message::Welcome(items))?;
             }
+            Then::Introduced(node, link, reply) => self.introduced(node, link, reply)?,
         }
         Ok(())
     }
@@ -350,18 +253,6 @@ impl State {
         self.arguments.ring.gossip(ToGossip::Input(input))
     }
 
-    /// Keeps what a node needs first beside the keys, at most once a second.
-    fn mirror(&mut self, myself: &ActorRef<ToDirectory>) {
-        let now = since(self.arguments.epoch);
-        if self.mirror_at.is_none_or(|at| now < at) {
-            return;
-        }
-        self.mirror_at = None;
-        let own = self.arguments.identity.id();
-        let items = self.arguments.directory.welcome(&own);
-        self.persist(myself, vec![Write::Mirror(items)], Vec::new(), false);
-    }
-
     pub(crate) fn answer(
         &self,
         to: DoorReply,
@@ -371,7 +262,7 @@ impl State {
         self.transport(ToTransport::AnswerDoor(to, node, message))
     }
 
-    fn transport(&self, message: ToTransport) -> Result<(), ActorProcessingErr> {
+    pub(crate) fn transport(&self, message: ToTransport) -> Result<(), ActorProcessingErr> {
         self.arguments.ring.transport(message)
     }
 
@@ -382,6 +273,7 @@ impl State {
             items: directory.items(),
             digest: *directory.digest(),
             unwritten: self.failed.len() as u64,
+            dropped: self.dropped,
             rejected: self.rejected,
             waiting_on: directory.waiting_on().map(|(node, ..)| node).collect(),
         }

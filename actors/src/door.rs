@@ -6,11 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use chorus_protocol::ids::{CurveKey, NodeId};
 use chorus_protocol::trust::directory::Input;
 use chorus_protocol::trust::door;
-use chorus_protocol::trust::item::{Claim, Item};
+use chorus_protocol::trust::item::{Claim, Item, digest_of};
 use chorus_protocol::wire::message::{Enrol, Items, Message, Refused};
 use ractor::{ActorProcessingErr, ActorRef};
 
-use crate::directory::{State, Then};
+use crate::directory::State;
+use crate::durable::Then;
 use crate::messages::ToDirectory;
 use crate::store::Write;
 use crate::transport::sockets::DoorReply;
@@ -22,6 +23,7 @@ impl State {
         &mut self,
         myself: &ActorRef<ToDirectory>,
         key: NodeId,
+        link: CurveKey,
         items: Items,
         reply: DoorReply,
     ) -> Result<(), ActorProcessingErr> {
@@ -31,8 +33,33 @@ impl State {
             let proof = directory.revocation(&key);
             return self.answer(reply, key, Message::Welcome(proof));
         }
-        self.handle(myself, Input::Page { from: key, items }, Vec::new())?;
-        self.answer(reply, key, Message::Introduced)
+        let introduced = Then::Introduced(key, link, reply);
+        let digests: Vec<_> = items.items.iter().map(|it| digest_of(it)).collect();
+        if digests.iter().all(|it| directory.set().holds(it)) {
+            let shown = |it: &Write| digests.iter().any(|digest| it.holds(digest));
+            return self.follow(myself, introduced, shown);
+        }
+        self.handle(myself, Input::Page { from: key, items }, vec![introduced])
+    }
+
+    /// Answers an introduction by what the sockets were told: whoever hears that it is
+    /// introduced dials again at once, and must be let in then.
+    pub(crate) fn introduced(
+        &self,
+        key: NodeId,
+        link: CurveKey,
+        reply: DoorReply,
+    ) -> Result<(), ActorProcessingErr> {
+        let member = self.told.get(&key);
+        if member.is_some_and(|it| it.entry.curve == link) {
+            return self.answer(reply, key, Message::Introduced);
+        }
+        tracing::info!(key = %key.short(), "what was shown at the door makes no member");
+        let refused = Refused {
+            code: "not_introduced".into(),
+            reason: "what was shown does not make this link key a member's".into(),
+        };
+        self.answer(reply, key, Message::Refused(refused))
     }
 
     /// A stranger with a token. The use is journaled before anything is signed.
@@ -62,24 +89,24 @@ impl State {
                 return self.answer(reply, key, Message::Refused(why.into()));
             }
         };
-        let mut writes = Vec::new();
-        let mut then = Vec::new();
+        let mut uses = Vec::new();
         for output in outputs {
             match output {
-                door::Output::Persist(it) => writes.push(Write::Use(Box::new(it))),
+                door::Output::Persist(it) => uses.push(Write::Use(Box::new(it))),
                 door::Output::Admit(entry) => {
-                    let node = entry.node;
-                    let claim = Claim::Entry(Arc::new(entry));
-                    let arguments = &self.arguments;
+                    let entry = Arc::new(entry);
+                    let (arguments, claim) = (&self.arguments, Claim::Entry(entry.clone()));
                     let item = Item::seal(&arguments.identity, &arguments.mesh, &claim);
-                    then.push(Then::Admit(item, node, reply.clone()));
+                    let admit = Then::Admit(item, key, reply.clone());
+                    if uses.is_empty() {
+                        // Asked again: the first answer may still wait for the disk.
+                        let same = |it: &Write| matches!(it, Write::Use(it) if it.entry == *entry);
+                        return self.follow(myself, admit, same);
+                    }
+                    self.persist(myself, std::mem::take(&mut uses), vec![admit], true);
                 }
             }
         }
-        if writes.is_empty() {
-            return self.go_on_all(myself, then);
-        }
-        self.persist(myself, writes, then, true);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! | `transport/actor.rs` | the node's keys, its Lamport clock, its links |
 //! | `transport/zmq_thread.rs` | every ZeroMQ socket, on a thread of its own |
 //! | `gossip.rs` | the gossip machine: phase, peers, the tree |
-//! | `directory.rs` | who belongs; `door.rs`: how a stranger comes to |
+//! | `directory.rs` | who belongs; `door.rs`: how a stranger comes to; `durable.rs`: what waits for the disk |
 //! | `store.rs` | sled, the journal and the boot record, on a thread of its own |
 //! | `node.rs` | the start and the end of all of them |
 //! | `recall.rs` | the question to the peers when the count of starts is lost |
@@ -15,6 +15,7 @@
 
 pub mod directory;
 mod door;
+mod durable;
 pub mod gossip;
 pub mod messages;
 pub mod node;

@@ -126,6 +126,8 @@ pub enum ToDirectory {
     Introduce {
         /// The key that signed.
         key: NodeId,
+        /// The key that the link's handshake proved.
+        link: CurveKey,
         /// The items.
         items: Items,
         /// The way back.
@@ -152,6 +154,8 @@ pub struct DirectoryView {
     pub rejected: u64,
     /// Writes that the disk did not take and that are tried again.
     pub unwritten: u64,
+    /// Such writes that were given up for newer ones; a restart asks for them again.
+    pub dropped: u64,
     /// The neighbours whose items are waited for.
     pub waiting_on: Vec<NodeId>,
 }

@@ -152,6 +152,19 @@ impl StoreHandle {
     }
 }
 
+#[cfg(test)]
+impl StoreHandle {
+    /// A store whose writes a test takes and ends itself.
+    pub(crate) fn by_hand() -> (Self, impl FnMut() -> Option<(Vec<Write>, Done)>) {
+        let (sender, receiver) = sync_channel(QUEUE_MAX);
+        let next = move || match receiver.try_recv() {
+            Ok(Request::Write(writes, done)) => Some((writes, done)),
+            _ => None,
+        };
+        (Self(sender, Arc::default()), next)
+    }
+}
+
 /// Starts the thread. It says through `fail` when a new process is needed.
 pub fn start(
     disk: Disk,

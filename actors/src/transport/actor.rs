@@ -281,7 +281,12 @@ impl State {
                 reply,
             }),
             Message::Introduce(items) => {
-                let message = ToDirectory::Introduce { key, items, reply };
+                let message = ToDirectory::Introduce {
+                    key,
+                    link,
+                    items,
+                    reply,
+                };
                 self.a.ring.directory(message)
             }
             _ => {

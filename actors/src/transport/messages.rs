@@ -63,7 +63,7 @@ pub enum Command {
 
 /// The way back to whoever spoke at the door. Good until that connection closes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DoorReply(pub(super) Vec<u8>);
+pub struct DoorReply(pub(crate) Vec<u8>);
 
 /// The way a message came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,9 @@
 //! token: that is how a node whose journal is lost, or that moves, is enrolled
 //! again, and it raises the floor of its incarnations.
 //!
-//! What is absent: how often a stranger may knock (the socket's business), and
-//! keys: the caller signs the entry.
+//! What is absent: how often a stranger may knock (the socket's business), keys
+//! (the caller signs the entry) and the disk: where the first asking is not durable
+//! yet, the caller keeps the answer to the second back as well.
 
 use std::collections::BTreeMap;
 

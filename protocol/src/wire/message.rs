@@ -74,7 +74,7 @@ pub enum Message {
     Welcome(Items),
     /// A member shows items to a parent that may not have heard of it.
     Introduce(Items),
-    /// The items were taken.
+    /// The items make the link's key a member's.
     Introduced,
     /// Asked for something that is not given.
     Refused(Refused),
