@@ -17,6 +17,7 @@ use std::sync::Arc;
 use crate::ids::{Digest, MeshId, NodeId};
 use crate::trust::buckets::Buckets;
 use crate::trust::item::{Claim, Item, digest_of};
+use crate::trust::neighbour::{Asked, Neighbour};
 use crate::trust::pages;
 use crate::trust::roster::Roster;
 use crate::trust::set::{Delta, Set};
@@ -25,12 +26,8 @@ use crate::wire::message::{Command, Items};
 
 pub use crate::trust::buckets::{BUCKET_BYTES, BUCKETS};
 pub use crate::trust::events::{Input, Output, Rejection};
+pub use crate::trust::neighbour::{ASK_AGAIN, PAGES_MAX};
 
-/// An unanswered pull is asked again after this long: many round trips of a slow
-/// link, and less than a heartbeat's 5 s.
-pub const ASK_AGAIN: Micros = Micros::from_secs(3);
-/// Most pages of one answer: 192 KiB, a tenth of a link's queue.
-pub const PAGES_MAX: usize = 4;
 /// Most new items that are passed on unasked, revocations first. A change by
 /// hand fits; a newcomer's first download does not flood its neighbours.
 pub const PUSH_ITEMS_MAX: usize = 16;
@@ -38,26 +35,6 @@ pub const PUSH_ITEMS_MAX: usize = 16;
 pub const NEIGHBOUR_TTL: Micros = Micros::from_secs(30);
 /// Most neighbours: the 100 children of a node, its parents and siblings.
 pub const NEIGHBOURS_MAX: usize = 512;
-
-/// A node that we exchange items with.
-#[derive(Debug, Clone, Default)]
-struct Neighbour {
-    heard: Micros,
-    /// The last digest heard and the number of items under it.
-    told: Option<(Digest, u32)>,
-    /// When it began to differ, and when it was last asked for items.
-    asked: Option<Asked>,
-    /// The last item of an answer that did not fit.
-    answered_upto: Option<(u8, Digest)>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Asked {
-    since: Micros,
-    at: Micros,
-    pages: usize,
-    news: bool,
-}
 
 /// The machine.
 #[derive(Debug, Clone)]
@@ -150,7 +127,7 @@ impl Directory {
     /// When [`Input::Tick`] is next of use.
     pub fn next_deadline(&self) -> Option<Micros> {
         let deadline = |it: &Neighbour| {
-            let again = it.asked.map_or(Micros::NEVER, |asked| asked.at + ASK_AGAIN);
+            let again = it.asked.map_or(Micros::NEVER, |asked| asked.again());
             again.min(it.heard + NEIGHBOUR_TTL)
         };
         self.neighbours.values().map(deadline).min()
@@ -176,15 +153,23 @@ impl Directory {
         let Some(neighbour) = self.neighbour(from, now) else {
             return Vec::new();
         };
-        neighbour.told = Some((digest, items));
+        let before = neighbour.told.replace((digest, items));
         if same {
             neighbour.asked = None;
             return Vec::new();
         }
-        match neighbour.asked {
-            Some(asked) if now.since(asked.at) < ASK_AGAIN => Vec::new(),
-            _ => self.ask(from, now),
+        match &mut neighbour.asked {
+            Some(asked) => {
+                if before != neighbour.told {
+                    asked.times = 1;
+                }
+                if now < asked.again() {
+                    return Vec::new();
+                }
+            }
+            None => {}
         }
+        self.ask(from, now)
     }
 
     /// The record of a neighbour that has just been heard.
@@ -202,12 +187,13 @@ impl Directory {
         let Some(neighbour) = self.neighbours.get_mut(&node) else {
             return Vec::new();
         };
-        let since = neighbour.asked.map_or(now, |asked| asked.since);
+        let before = neighbour.asked;
         neighbour.asked = Some(Asked {
-            since,
+            since: before.map_or(now, |asked| asked.since),
             at: now,
             pages: 0,
             news: false,
+            times: before.map_or(1, |asked| asked.times_after()),
         });
         vec![Output::Send {
             to: node,
@@ -287,10 +273,7 @@ impl Directory {
         for (node, it) in &mut self.neighbours {
             if it.told.is_none_or(|(told, _)| told == digest) {
                 it.asked = None;
-            } else if it
-                .asked
-                .is_some_and(|asked| now.since(asked.at) >= ASK_AGAIN)
-            {
+            } else if it.asked.is_some_and(|asked| now >= asked.again()) {
                 due.push(*node);
             }
         }

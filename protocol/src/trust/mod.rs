@@ -15,6 +15,7 @@ pub mod door;
 pub mod events;
 pub mod founding;
 pub mod item;
+mod neighbour;
 pub mod pages;
 pub mod roster;
 pub mod set;

@@ -253,6 +253,27 @@ fn one_pull_is_under_way_to_a_neighbour_and_it_is_asked_again() {
 }
 
 #[test]
+fn what_is_not_taken_is_asked_for_less_and_less_until_the_other_has_something_else() {
+    let mut it = directory(1, &founding());
+    let mut forged = enter(&key(1), entry(3, 0, 2));
+    forged[50] ^= 1;
+    let mut asked = Vec::new();
+    let mut told = directory(2, &mesh_with(&[enter(&key(1), entry(2, 0, 1))]));
+    for s in 0..=100 {
+        if s == 80 {
+            told = directory(2, &mesh_with(&[enter(&key(1), entry(2, 1, 3))]));
+        }
+        let now = Micros::from_secs(s);
+        let beat = it.handle(heard(2, &told), now);
+        if pulls(&beat) + pulls(&it.handle(Input::Tick, now)) > 0 {
+            asked.push(s);
+            it.handle(page(2, std::slice::from_ref(&forged)), now);
+        }
+    }
+    assert_eq!(asked, [0, 3, 9, 21, 45, 80, 86, 98]);
+}
+
+#[test]
 fn a_delegation_may_come_after_the_entries_that_need_it() {
     let mut it = directory(1, &founding());
     let outputs = it.handle(
