@@ -4,7 +4,9 @@
 //! It begins with a random id, which every token made here names. When the
 //! journal is missing, or has lost something that was acknowledged, nobody can
 //! tell any more which tokens were used: it goes on under a new id, and tokens of
-//! the old one are refused.
+//! the old one are refused. The same holds when the clock stands before the end of
+//! tokens whose uses were left out: it was ahead then, or is behind now. Without a new
+//! id every token that ends before that would be refused, new ones too, for as long.
 
 use std::collections::BTreeMap;
 
@@ -56,8 +58,13 @@ impl Read {
                 self.closed.issued = self.closed.issued.max(it.issued);
             }),
             JOURNAL_BEGUN => {
-                let id = JournalId::try_from(record.payload.as_slice()).ok();
-                self.begun = id.map(|id| (record.seq, id)).or(self.begun);
+                if let Ok(id) = JournalId::try_from(record.payload.as_slice()) {
+                    if self.begun.is_none_or(|(_, before)| before != id) {
+                        // Tokens of the id before are void, whenever they end.
+                        self.closed.upto_s = 0;
+                    }
+                    self.begun = Some((record.seq, id));
+                }
                 Ok(())
             }
             _ => Ok(()),
@@ -69,12 +76,16 @@ impl Read {
 }
 
 /// Opens the journal of `home`, begins it where that is due, and leaves out uses
-/// that are over once they are more than half of it. `now_unix_s` is Unix time.
+/// that are over once they are more than half of it. `now_unix_s` is Unix time, 0
+/// where it is not known.
 pub fn open(home: &Home, now_unix_s: u64) -> Result<Uses, Error> {
     let mut read = Read::default();
     let opened = Journal::open(&home.journal(), |record| read.take(record))?;
     let (mut journal, recovery) = (opened.journal, opened.recovery);
-    let begun = read.begun.filter(|(seq, _)| !lost_since(&recovery, *seq));
+    let mut closed = read.closed;
+    let behind = now_unix_s > 0 && now_unix_s < closed.upto_s;
+    let begun = read.begun;
+    let begun = begun.filter(|(seq, _)| !behind && !lost_since(&recovery, *seq));
     let began = begun.is_none();
     let id = match begun {
         Some((_, id)) => id,
@@ -85,10 +96,10 @@ pub fn open(home: &Home, now_unix_s: u64) -> Result<Uses, Error> {
             })?;
             let id = id.to_le_bytes();
             journal.append(JOURNAL_BEGUN, &id)?;
+            closed.upto_s = 0;
             id
         }
     };
-    let mut closed = read.closed;
     let uses = counting(&read.uses, now_unix_s, &mut closed);
     let kept = uses.len() + 2;
     if read.records > 2 * kept {
@@ -285,5 +296,48 @@ mod tests {
             assert_eq!((back.closed, back.id), (closed, id));
             assert_eq!(back.uses, [use_of(301, 9_000_000)]);
         }
+    }
+    #[test]
+    fn a_start_under_a_clock_far_ahead_does_not_refuse_new_tokens_for_ever() {
+        let (_dir, home) = home();
+        let mut uses = open(&home, 1_000).unwrap();
+        let id = uses.id;
+        for n in 1..=9 {
+            append(&mut uses, &use_of(n, 2_000_000));
+        }
+        drop(uses);
+        let ahead = open(&home, 2_000_000 + USE_KEPT_S).unwrap();
+        assert_eq!((ahead.id, ahead.uses.len()), (id, 0));
+        assert_eq!(ahead.closed.upto_s, 2_000_000);
+        drop(ahead);
+        let right = open(&home, 1_000).unwrap();
+        assert!(
+            right.began && right.id != id,
+            "old tokens could be used again"
+        );
+        let id = right.id;
+        drop(right);
+        for _ in 0..2 {
+            let later = open(&home, 1_000).unwrap();
+            assert_eq!((later.id, later.began), (id, false));
+            let closed = Closed {
+                upto_s: 0,
+                issued: 9,
+            };
+            assert_eq!(later.closed, closed, "new tokens are good");
+        }
+    }
+
+    #[test]
+    fn a_kill_before_the_new_id_stands_leaves_the_loss_to_be_seen() {
+        let (_dir, home) = home();
+        let mut uses = open(&home, 0).unwrap();
+        append(&mut uses, &use_of(1, 100));
+        let id = uses.id;
+        drop(uses);
+        std::fs::remove_file(home.journal().join("mark")).unwrap();
+        drop(Journal::open(&home.journal(), |_| ()).unwrap());
+        let lost = open(&home, 0).unwrap();
+        assert!(lost.began && lost.id != id);
     }
 }

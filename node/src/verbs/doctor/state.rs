@@ -18,8 +18,9 @@ pub fn checks(health: &Value) -> Vec<Check> {
         counter("store_damaged") > 0,
     ));
     if counter("journal_began") > 0 {
-        let detail = "the journal that counts the uses of tokens was missing or had lost \
-            something at this start; every token made here before is void";
+        let detail = "the journal that counts the uses of tokens was missing at this start, had \
+            lost something, or had left out uses under a clock that was ahead; every token made \
+            here before is void";
         checks.push(
             Check::new("tokens", Grade::Warn, detail).hint("make new ones with `chorus invite`"),
         );
