@@ -19,6 +19,8 @@ use crate::uses::{self, Uses};
 
 /// The mirror's file in `mesh/`.
 const MIRROR: &str = "roster";
+/// In [`Tree::Meta`]: the store was damaged, and mended by who could not say it in a status.
+const MENDED: &[u8] = b"mended";
 
 /// What was not as it should be, as counters that are 0 or 1.
 pub(crate) type Findings = Vec<(&'static str, u64)>;
@@ -43,10 +45,9 @@ pub(crate) struct DoorState {
 /// Opens store and journal and reads what they hold.
 pub(crate) fn restore(home: &Home, boot: boot::Boot) -> Result<Restored, StartError> {
     let mut opened = sled_store::open(&home.db())?;
-    let damaged = opened.recovery != sled_store::Recovery::Clean;
-    if damaged {
-        tracing::warn!(recovery = ?opened.recovery, "the store was damaged; peers fill it again");
-    }
+    // One that cannot be read says as much.
+    let told = !matches!(opened.store.get(Tree::Meta, MENDED), Ok(None));
+    let damaged = warn_of_damage(&opened.recovery) || told;
     let Uses {
         journal,
         id,
@@ -56,8 +57,9 @@ pub(crate) fn restore(home: &Home, boot: boot::Boot) -> Result<Restored, StartEr
     } = uses::open(home, unix_s())?;
     if began {
         tracing::warn!(
-            "the journal of used tokens is missing or lost something: every token that was made \
-             here before is void; make new ones with `chorus invite`"
+            "the journal of used tokens is missing, lost something, or left out uses under a clock \
+             that was ahead: every token that was made here before is void; make new ones with \
+             `chorus invite`"
         );
     }
     let kept = all(&opened.store, Tree::Roster)?;
@@ -66,6 +68,9 @@ pub(crate) fn restore(home: &Home, boot: boot::Boot) -> Result<Restored, StartEr
     // A store that was lost is filled again from what is kept beside the keys.
     let (mirror, mirror_lost) = mirrored(home, boot.boot());
     let mut refill = Batch::new();
+    if told {
+        refill = refill.delete(Tree::Meta, MENDED);
+    }
     for item in mirror {
         let digest = digest_of(&item);
         refill = refill.put(Tree::Roster, digest.0.to_vec(), item.clone());
@@ -113,11 +118,17 @@ pub(crate) fn restore(home: &Home, boot: boot::Boot) -> Result<Restored, StartEr
 }
 
 /// The directory's items that this home holds, in its store and beside its keys.
-/// Opens the store and lets go of it again: only for whoever has the home's lock.
+/// Opens the store and lets go of it again: only for whoever has the home's lock. What it
+/// mends is among the findings of the next start.
 pub fn items(home: &Home) -> Result<Vec<Vec<u8>>, StartError> {
-    let opened = sled_store::open(&home.db())?;
-    if opened.recovery != sled_store::Recovery::Clean {
-        tracing::warn!(recovery = ?opened.recovery, "the store was damaged; peers fill it again");
+    let mut opened = sled_store::open(&home.db())?;
+    if warn_of_damage(&opened.recovery) {
+        // The next start finds nothing to mend, and says this.
+        let said = Batch::new().put(Tree::Meta, MENDED, "1");
+        let said = opened.store.apply(&said);
+        if let Err(why) = said.and_then(|()| opened.store.flush()) {
+            tracing::warn!(%why, "the damage will not show in the status");
+        }
     }
     let mut items: Vec<Vec<u8>> = all(&opened.store, Tree::Roster)?
         .into_iter()
@@ -125,6 +136,14 @@ pub fn items(home: &Home) -> Result<Vec<Vec<u8>>, StartError> {
         .collect();
     items.extend(mirrored(home, 0).0);
     Ok(items)
+}
+
+fn warn_of_damage(recovery: &sled_store::Recovery) -> bool {
+    let damaged = *recovery != sled_store::Recovery::Clean;
+    if damaged {
+        tracing::warn!(?recovery, "the store was damaged; peers fill it again");
+    }
+    damaged
 }
 
 /// Writes the items about `own` that are kept beside the keys, where verbs read
@@ -201,5 +220,32 @@ fn all(store: &dyn Store, tree: Tree) -> Result<Rows, Error> {
             Some(next) => from = Some(next),
             None => return Ok(rows),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_was_mended_before_the_start_is_among_its_findings_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        home.create().unwrap();
+        boot::create(&home).unwrap();
+        let mut store = sled_store::open(&home.db()).unwrap().store;
+        let item = Batch::new().put(Tree::Roster, "item", "bytes");
+        store.apply(&item).and_then(|()| store.flush()).unwrap();
+        drop(store);
+        let damaged = || {
+            let restored = restore(&home, boot::start(&home).unwrap()).unwrap();
+            restored.findings.contains(&("store_damaged", 1))
+        };
+        assert!(!damaged());
+        std::fs::remove_file(home.db().join("mark")).unwrap();
+        assert_eq!(items(&home).unwrap(), [b"bytes"]);
+        assert_eq!(items(&home).unwrap(), [b"bytes"]);
+        assert!(damaged(), "mended by who asked for the items");
+        assert!(!damaged(), "said once");
     }
 }
