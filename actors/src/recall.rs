@@ -3,11 +3,17 @@
 //!
 //! Nothing that it signs meanwhile can be taken for another frame of its: the
 //! question goes out under boot 0, which no run has. All that can be reached are
-//! asked, parents first, and their answers waited for up to [`ROUND`]; of several the
-//! second greatest counts, so that one liar decides nothing, and [`BOOT_MARGIN`] above
-//! it, for runs that only somebody saw who does not answer now. One answer is enough: a node that admits our key has our entry,
-//! and with it, by the same way, what our last runs announced. Without any answer
-//! there is no start.
+//! asked, parents first, and their answers waited for up to [`ROUND`]. The greatest
+//! counts, since below it the node would be taken for an earlier run, and [`BOOT_MARGIN`]
+//! above it, for runs that only somebody saw who does not answer now. One answer is enough:
+//! a node that admits our key has our entry, and with it, by the same way, what our last
+//! runs announced. Without any answer there is no start.
+//!
+//! A liar could use up the counter. So what only one peer tells is believed up to
+//! [`ALONE_MAX`] above what another tells or this home itself announced once: a lie costs
+//! a small part of the counter, and two honest peers are always believed, however far
+//! earlier lies brought it. Where one peer alone is honestly further, the node waits for
+//! a second, or for the operator's `run --above N`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,9 +37,9 @@ use crate::transport::sockets::CurveKeys;
 pub const ROUND: Duration = Duration::from_secs(4);
 /// Starts that are left out above the highest that was seen.
 pub const BOOT_MARGIN: u32 = 1 << 10;
-/// What no honest peer tells: a start each second for 68 years. A liar who is believed
-/// would use up the counter for good.
-const BOOT_MAX: u32 = 1 << 31;
+/// Starts that one peer alone may tell of: one each second for half a year, and a
+/// 256th of the counter.
+const ALONE_MAX: u32 = 1 << 24;
 /// The highest Lamport time that is taken over: further ahead honest peers would take
 /// every frame for a jump. A new incarnation counts whatever its Lamport time.
 const LAMPORT_MAX: u64 = ADVANCE_MAX / 2;
@@ -59,9 +65,10 @@ pub struct Recall {
 /// What a round brought.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Told {
-    /// The names of those who answered.
+    /// The names of those who answered and are believed.
     pub by: BTreeSet<String>,
-    /// The highest stamp that they saw, and this home itself: see [`believed`].
+    /// The highest stamp that they saw, and this home itself; see [`believed`] for its
+    /// Lamport time.
     pub highest: Stamp,
 }
 
@@ -108,24 +115,33 @@ impl Recall {
             .collect();
         let targets: Vec<Target> = self.asked.iter().map(|(.., it)| it.clone()).collect();
         let everybody: BTreeSet<&NodeId> = self.asked.iter().map(|(node, ..)| node).collect();
-        let mut told = Told::default();
         let mut stamps: BTreeMap<NodeId, Stamp> = BTreeMap::new();
         let asked = ask_all(&targets, &self.curve, &frames, ROUND, stop, |n, frame| {
-            let (node, name, _) = &self.asked[n];
+            let (node, ..) = &self.asked[n];
             if let Some(stamp) = self.answer(node, frame) {
-                told.by.insert(name.clone());
                 let known = stamps.entry(*node).or_default();
                 *known = higher(*known, stamp);
             }
             stamps.len() == everybody.len()
         });
         asked.map_err(|why| StartError::Spawn(format!("a question to the peers: {why}")))?;
-        told.highest = believed(stamps.into_values());
         // What this home itself announced once is a lower bound, never an answer.
-        if let Some(own) = self.roster.address(&self.identity.id()) {
-            told.highest = higher(told.highest, own.stamp);
+        let own = self.roster.address(&self.identity.id());
+        let own = own.map(|own| own.stamp).unwrap_or_default();
+        while let Some((node, stamp)) = too_far(&stamps, own.incarnation.boot()) {
+            tracing::warn!(
+                by = %node.short(),
+                ?stamp,
+                "what this peer alone told is not believed: nobody else saw a run near it"
+            );
+            stamps.remove(&node);
         }
-        Ok(told)
+        let answered = |(node, ..): &&(NodeId, String, Target)| stamps.contains_key(node);
+        let names = self.asked.iter().filter(answered);
+        Ok(Told {
+            by: names.map(|(_, name, _)| name.clone()).collect(),
+            highest: higher(believed(stamps.into_values()), own),
+        })
     }
 
     /// What `node` says that it saw; the Lamport time is at least that of its answer.
@@ -149,7 +165,7 @@ impl Recall {
             lamport: stamp.lamport.max(frame.stamp.lamport),
             ..stamp
         };
-        if !is_plausible(stamp, self.floor) {
+        if !is_of(stamp, self.floor) {
             tracing::warn!(by = %node.short(), ?stamp, "what this peer told is not believed");
             return None;
         }
@@ -168,9 +184,19 @@ impl Recall {
 }
 
 /// Runs under another floor say nothing of this one: `floor` is the own entry's.
-fn is_plausible(told: Stamp, floor: u32) -> bool {
+fn is_of(told: Stamp, floor: u32) -> bool {
     let run = told.incarnation;
-    run == Incarnation::default() || (run.floor() == floor && run.boot() < BOOT_MAX)
+    run == Incarnation::default() || run.floor() == floor
+}
+
+/// Who told of a run more than [`ALONE_MAX`] above what anybody else did, and above `own`
+/// starts that this home knows of.
+fn too_far(told: &BTreeMap<NodeId, Stamp>, own: u32) -> Option<(NodeId, Stamp)> {
+    let boot = |node: &NodeId| told[node].incarnation.boot();
+    let first = told.keys().max_by_key(|node| boot(node))?;
+    let others = told.keys().filter(|node| *node != first).map(boot);
+    let known = others.max().unwrap_or(0).max(own);
+    (boot(first) > known.saturating_add(ALONE_MAX)).then(|| (*first, told[first]))
 }
 
 fn higher(one: Stamp, other: Stamp) -> Stamp {
@@ -180,19 +206,18 @@ fn higher(one: Stamp, other: Stamp) -> Stamp {
     }
 }
 
-/// Of what several nodes told the second greatest, of one node what it told. Who saw no
-/// run of ours has no say.
+/// The greatest run that was told. Of the Lamport times, for which no start has to wait,
+/// the second greatest, or that of the only node that saw a run of ours.
 fn believed(told: impl Iterator<Item = Stamp>) -> Stamp {
-    let (mut runs, mut times): (Vec<_>, Vec<_>) = told
+    let (runs, mut times): (Vec<_>, Vec<_>) = told
         .filter(|stamp| stamp.incarnation != Incarnation::default())
         .map(|stamp| (stamp.incarnation, stamp.lamport))
         .unzip();
-    runs.sort_unstable();
     times.sort_unstable();
-    let at = runs.len().saturating_sub(2);
+    let time = times.get(times.len().saturating_sub(2));
     Stamp {
-        incarnation: runs.get(at).copied().unwrap_or_default(),
-        lamport: times.get(at).copied().unwrap_or_default().min(LAMPORT_MAX),
+        incarnation: runs.into_iter().max().unwrap_or_default(),
+        lamport: time.copied().unwrap_or_default().min(LAMPORT_MAX),
     }
 }
 
@@ -254,24 +279,47 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_peer_that_would_use_up_the_counter_is_not_believed() {
-        assert!(is_plausible(told(3, 1_000_000, 1), 3));
-        assert!(is_plausible(Stamp::default(), 3), "it saw nothing of us");
-        assert!(!is_plausible(told(3, u32::MAX, 1), 3));
-        assert!(!is_plausible(told(u32::MAX, 0, 1), 3));
+    fn by(boots: &[u32]) -> BTreeMap<NodeId, Stamp> {
+        let node = |n: usize| NodeId([n as u8; 32]);
+        let all = boots.iter().enumerate();
+        all.map(|(n, boot)| (node(n), told(0, *boot, 1))).collect()
     }
 
     #[test]
-    fn one_liar_among_several_decides_nothing() {
+    fn runs_under_another_floor_are_not_ours() {
+        assert!(is_of(told(3, 1_000_000, 1), 3));
+        assert!(is_of(Stamp::default(), 3), "it saw nothing of us");
+        assert!(!is_of(told(u32::MAX, 0, 1), 3));
+    }
+
+    #[test]
+    fn a_peer_alone_uses_up_a_small_part_of_the_counter_at_most() {
+        let far = |boots: &[u32], own| too_far(&by(boots), own).map(|(node, _)| node.0[0]);
+        assert_eq!(far(&[], 0), None);
+        assert_eq!(far(&[1_000_000], 0), None);
+        assert_eq!(far(&[1 << 31], 0), Some(0));
+        assert_eq!(far(&[5_000, u32::MAX, 4_990], 0), Some(1));
+        // After one was believed, in a home that still knows it and in one that does not.
+        let after = ALONE_MAX + BOOT_MARGIN + 5;
+        assert_eq!(far(&[after], after - 1), None);
+        assert_eq!(far(&[after], 0), Some(0), "waits for another");
+        assert_eq!(far(&[after, after - 2], 0), None);
+        let late = (1 << 31) + 5;
+        assert_eq!(far(&[late, late - 2], 0), None, "two are always believed");
+        assert_eq!(far(&[1, late, late - 2], 0), None);
+    }
+
+    #[test]
+    fn the_greatest_run_counts_and_no_single_lamport_time() {
         let honest = [told(0, 5_000, 70), told(0, 4_990, 90)];
-        let lie = told(0, 2_000_000_000, 1 << 63);
+        assert_eq!(believed(honest.into_iter()), told(0, 5_000, 70));
+        let low = told(0, 1, 1 << 63);
         assert_eq!(
-            believed([lie].into_iter().chain(honest)),
+            believed([low].into_iter().chain(honest)),
             told(0, 5_000, 90)
         );
         assert_eq!(believed([honest[0]].into_iter()), honest[0]);
-        assert_eq!(believed([lie].into_iter()).lamport, LAMPORT_MAX);
+        assert_eq!(believed([low].into_iter()).lamport, LAMPORT_MAX);
         let saw_nothing = Stamp::default();
         assert_eq!(believed([honest[0], saw_nothing].into_iter()), honest[0]);
         assert_eq!(believed(std::iter::empty()), saw_nothing);

@@ -114,7 +114,7 @@ fn waits_for(asked: &[String]) -> Failure {
         some => Failure::unreachable(
             "waits_for_stamp",
             format!(
-                "{lost} a peer has told how far it was; nobody has answered yet of {}",
+                "{lost} a peer has told how far it was; no answer that counts came yet from {}",
                 some.join(", ")
             ),
         )
