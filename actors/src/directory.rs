@@ -1,8 +1,9 @@
 //! The directory actor: owns who belongs, and answers at the door.
 //!
-//! Revocations come here over the link lane, never behind gossip. What follows
-//! of a step waits until what it makes durable is on disk; `durable.rs` says what
-//! happens where the disk does not take it.
+//! Revocations come here over the link lane, where nothing is dropped; gossip comes
+//! through the same transport actor, but not into this one's mailbox. What follows of
+//! a step waits until what it makes durable is on disk; `durable.rs` says what happens
+//! where the disk does not take it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub struct Arguments {
     pub mesh: MeshId,
     /// Signs entries of newcomers.
     pub identity: Arc<Identity>,
+    /// The mesh's root key, where this home has it: lets newcomers enrol others in turn.
+    pub root_key: Option<Identity>,
     /// The machine, restored.
     pub directory: Directory,
     /// Digests of restored items that count no more.
@@ -218,12 +221,15 @@ impl State {
                 tracing::debug!(?from, %why, "item not taken");
             }
             Then::Output(_) => {}
-            Then::Admit(entry, node, reply) => {
-                let (digest, welcome) = (digest_of(&entry), Then::Welcome(node, reply));
-                if self.arguments.directory.set().holds(&digest) {
-                    return self.follow(myself, welcome, |it| it.holds(&digest));
+            Then::Admit(items, node, reply) => {
+                let welcome = Then::Welcome(node, reply);
+                let digests: Vec<_> = items.iter().map(|it| digest_of(it)).collect();
+                let set = self.arguments.directory.set();
+                if digests.iter().all(|it| set.holds(it)) {
+                    let same = |it: &Write| digests.iter().any(|digest| it.holds(digest));
+                    return self.follow(myself, welcome, same);
                 }
-                self.handle(myself, Input::Own(vec![entry]), vec![welcome])?;
+                self.handle(myself, Input::Own(items), vec![welcome])?;
             }
             Then::Welcome(node, reply) => {
                 let items = self.arguments.directory.welcome(&node);

@@ -49,6 +49,8 @@ pub struct Plan {
     pub curve: CurveKeys,
     /// The mesh's root public key.
     pub root: NodeId,
+    /// The mesh's root secret key, where it is kept in this home.
+    pub root_key: Option<Identity>,
     /// Address to listen on.
     pub host: IpAddr,
     /// Ports to listen on; 0 is any.
@@ -84,7 +86,7 @@ pub enum StartError {
     #[error(transparent)]
     Sockets(#[from] sockets::Error),
     /// A thread or an actor did not start.
-    #[error("could not start {0}")]
+    #[error("could not start {0}: look at the limits on threads and memory, then start it again")]
     Spawn(String),
 }
 
@@ -197,6 +199,7 @@ impl Node {
         let arguments = directory::Arguments {
             mesh,
             identity: identity.clone(),
+            root_key: plan.root_key,
             directory: machine,
             forget,
             door: Door::new(mesh, own, door.id, door.closed, door.uses),

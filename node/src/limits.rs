@@ -3,8 +3,9 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Open files that a node with a hundred children may have: each child is three connections,
-/// each of a hundred siblings that are listened to when the parent is gone two sockets with
-/// their signals and monitors, and some hundred for strangers, commands and the store.
+/// each of up to 32 siblings that are listened to a socket with its signal, each of up to 16
+/// links outward three sockets with their signals and monitors, and some hundred for
+/// strangers, commands and the store.
 pub const OPEN_FILES_NEEDED: u64 = 1024;
 
 /// Raises the number of files that may be open to the most that the system allows. Sockets

@@ -2,7 +2,8 @@
 //!
 //! A node tries its candidates in order. One that answers becomes the parent;
 //! one that does not is hung up after [`Config::patience`], which grows while every
-//! round of tries is in vain: over a slow link a connection takes six round trips. When
+//! round of tries is in vain: over a slow link a connection takes six round trips. It
+//! does not grow where a round over all candidates would get too long for it. When
 //! the parent is lost the next candidate is tried at once. A node whose parent is not its
 //! first choice looks every [`Config::retry_better`] whether a better one is
 //! back, and keeps the old until the better one has answered.
@@ -50,6 +51,9 @@ const DOUBTS_MAX: u8 = 3;
 /// Patience grows to so many times its length and no further: a dead candidate must
 /// not keep a node from the next one for longer than a heal may take.
 const PATIENCE_TIMES_MAX: u64 = 3;
+/// Nor do the dead ones together: it grows no further than a round of so many patiences
+/// allows, 8 s of the 10 that a heal may take. From four candidates on it does not grow.
+const ROUND_TIMES_MAX: u64 = 4;
 
 impl Tree {
     pub fn new() -> Self {
@@ -168,9 +172,10 @@ impl Tree {
 
     /// How long the candidate that is being tried may take.
     fn patience(&self, config: &Config) -> Micros {
-        config
-            .patience
-            .times((1 + self.vain).min(PATIENCE_TIMES_MAX))
+        let first = config.patience;
+        let grown = first.times((1 + self.vain).min(PATIENCE_TIMES_MAX));
+        let share = first.times(ROUND_TIMES_MAX).0 / self.candidates.len().max(1) as u64;
+        grown.min(Micros(share)).max(first)
     }
 
     /// A candidate spoke: if it is the one being tried, it is the parent now.
@@ -316,13 +321,26 @@ mod tests {
     #[test]
     fn a_slow_candidate_gets_more_time_after_each_round_in_vain_but_not_for_ever() {
         let (mut tree, config) = (Tree::new(), Config::default());
-        tree.set_candidates(vec![A, B], ms(0));
+        tree.set_candidates(vec![A], ms(0));
+        let (given, now) = in_vain(&mut tree, &config, 4);
+        assert_eq!(given, [2_000, 4_000, 6_000, 6_000]);
+        tree.set_candidates(vec![A, B], now);
+        tree.tick(&config, now + ms(500));
+        tree.answered(A, &config, now + ms(600));
+        tree.lost(A, "silent", &config, now + ms(700));
+        tree.tick(&config, now + ms(700));
+        let steps = tree.tick(&config, now + ms(2_700));
+        assert_eq!(steps[0], Step::Hangup(B), "as patient as at first");
+    }
+
+    /// How long each of the next `count` candidates is given, ms, and when that ends.
+    fn in_vain(tree: &mut Tree, config: &Config, count: usize) -> (Vec<u64>, Micros) {
         let mut given = Vec::new();
         let (mut began, mut now) = (ms(0), ms(0));
-        tree.tick(&config, now);
-        while given.len() < 8 {
+        tree.tick(config, now);
+        while given.len() < count {
             now = now + ms(100);
-            let steps = tree.tick(&config, now);
+            let steps = tree.tick(config, now);
             if matches!(steps[..], [Step::Hangup(_), ..]) {
                 given.push(now.since(began).as_millis());
             }
@@ -330,13 +348,22 @@ mod tests {
                 began = now;
             }
         }
-        assert_eq!(given, [2, 2, 4, 4, 6, 6, 6, 6].map(|s| s * 1_000));
-        tree.tick(&config, now + ms(500));
-        tree.answered(A, &config, now + ms(600));
-        tree.lost(A, "silent", &config, now + ms(700));
-        tree.tick(&config, now + ms(700));
-        let steps = tree.tick(&config, now + ms(2_700));
-        assert_eq!(steps[0], Step::Hangup(B), "as patient as at first");
+        (given, now)
+    }
+
+    #[test]
+    fn several_dead_candidates_cost_no_more_than_a_heal_may_take() {
+        let config = Config::default();
+        for count in 1..=4u8 {
+            let mut tree = Tree::new();
+            let candidates: Vec<NodeId> = (0..count).map(|n| NodeId([n; 32])).collect();
+            tree.set_candidates(candidates.clone(), ms(0));
+            let (given, _) = in_vain(&mut tree, &config, 6 * candidates.len());
+            for round in given.chunks(candidates.len()) {
+                let whole: u64 = round.iter().sum();
+                assert!(whole <= 8_300, "{round:?}");
+            }
+        }
     }
 
     #[test]
