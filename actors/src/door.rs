@@ -1,12 +1,12 @@
 //! The enroller's side of the door: a stranger with a token becomes a member.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use chorus_protocol::ids::{CurveKey, NodeId};
 use chorus_protocol::trust::directory::Input;
 use chorus_protocol::trust::door;
-use chorus_protocol::trust::item::{Claim, Item, digest_of};
+use chorus_protocol::trust::item::{Claim, Entry, Item, digest_of};
+use chorus_protocol::trust::{delegation, enrol};
 use chorus_protocol::wire::message::{Enrol, Items, Message, Refused};
 use ractor::{ActorProcessingErr, ActorRef};
 
@@ -78,9 +78,7 @@ impl State {
             };
             return self.answer(reply, key, Message::Refused(refused));
         }
-        let unix_s = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |span| span.as_secs());
+        let unix_s = chorus_storage::clock::unix_s();
         let roster = self.arguments.directory.roster().clone();
         let outputs = match self.arguments.door.handle(key, enrol, &roster, unix_s) {
             Ok(outputs) => outputs,
@@ -97,7 +95,8 @@ impl State {
                     let entry = Arc::new(entry);
                     let (arguments, claim) = (&self.arguments, Claim::Entry(entry.clone()));
                     let item = Item::seal(&arguments.identity, &arguments.mesh, &claim);
-                    let admit = Then::Admit(item, key, reply.clone());
+                    let items = std::iter::once(item).chain(self.delegation(&entry));
+                    let admit = Then::Admit(items.collect(), key, reply.clone());
                     if uses.is_empty() {
                         // Asked again: the first answer may still wait for the disk.
                         let same = |it: &Write| matches!(it, Write::Use(it) if it.entry == *entry);
@@ -108,5 +107,17 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// What lets a newcomer enrol others, if its token said so: only the root may say that.
+    fn delegation(&self, entry: &Entry) -> Option<Vec<u8>> {
+        if !entry.caps.contains(&enrol()) {
+            return None;
+        }
+        let root = self.arguments.root_key.as_ref();
+        if root.is_none() {
+            tracing::warn!(name = %entry.name, "may not enrol: this home has no root key to let it");
+        }
+        root.map(|root| delegation(root, entry.node))
     }
 }

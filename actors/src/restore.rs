@@ -1,8 +1,6 @@
 //! What the disk gives back at the start: items, stamps and used tokens; what is
 //! taken in the place of what was lost; and what has to be said of that.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use chorus_protocol::ids::{NodeId, Stamp};
 use chorus_protocol::trust::directory::Directory;
 use chorus_protocol::trust::item::{Claim, Item, digest_of};
@@ -11,7 +9,7 @@ use chorus_protocol::wire::codec;
 use chorus_protocol::wire::message::Items;
 use chorus_storage::home::{Home, write_atomic};
 use chorus_storage::store::{Batch, Error, Store, Tree};
-use chorus_storage::{boot, sled_store};
+use chorus_storage::{boot, clock, sled_store};
 
 use crate::node::StartError;
 use crate::store::Disk;
@@ -54,7 +52,7 @@ pub(crate) fn restore(home: &Home, boot: boot::Boot) -> Result<Restored, StartEr
         uses,
         closed,
         began,
-    } = uses::open(home, unix_s())?;
+    } = uses::open(home, clock::unix_s())?;
     if began {
         tracing::warn!(
             "the journal of used tokens is missing, lost something, or left out uses under a clock \
@@ -200,11 +198,6 @@ fn mirrored(home: &Home, boots: u32) -> (Vec<Vec<u8>>, bool) {
     let single = ["entry", "delegation"].into_iter().filter_map(read);
     let items = single.chain(mirror.map(|item| item.into_vec())).collect();
     (items, lost)
-}
-
-fn unix_s() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |span| span.as_secs())
 }
 
 type Rows = Vec<(Vec<u8>, Vec<u8>)>;

@@ -6,10 +6,12 @@
 //! - [`journal`]: our own append-only journal, durable when `append` returns.
 //! - [`home`]: the folder of a node: paths, modes, lock, keys, atomic writes.
 //! - [`boot`]: the counter of starts and the reserved Lamport block.
+//! - [`clock`]: the time of day.
 //!
 //! Everything here blocks. The caller gives it a thread of its own.
 
 pub mod boot;
+pub mod clock;
 mod crc;
 pub mod faulty;
 pub mod home;

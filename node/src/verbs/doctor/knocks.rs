@@ -2,7 +2,7 @@
 //! its sockets with a member's key (which must work, or the refusals would prove nothing), a
 //! stranger's key and none; at its door with tokens that must not be honoured.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use chorus_actors::store::JOURNAL_USE;
 use chorus_actors::transport::knock::knock;
@@ -195,7 +195,6 @@ fn ask(loaded: &Loaded, door: &str, token: &[u8]) -> Result<String, String> {
 /// A token of this node's, good but for what the caller changes.
 fn token(loaded: &Loaded, door: &str, nonce: [u8; 16]) -> Result<Token, Failure> {
     let label = |text| Label::new(text).map_err(|why| Failure::failed("label", why.to_string()));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
     Ok(Token {
         mesh: loaded.mesh,
         root: loaded.root,
@@ -209,7 +208,7 @@ fn token(loaded: &Loaded, door: &str, nonce: [u8; 16]) -> Result<Token, Failure>
         },
         name: None,
         caps: Vec::new(),
-        expires_s: now.map_or(0, |now| now.as_secs()) + 60,
+        expires_s: chorus_storage::clock::unix_s() + 60,
         uses: 1,
         nonce,
     })
