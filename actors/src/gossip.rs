@@ -177,7 +177,17 @@ fn log(event: &Event) {
         Event::Detached(node, why) => {
             tracing::info!(parent = %node.short(), why, "detached");
         }
-        Event::Orphan => tracing::warn!("no parent can be reached; siblings gossip directly"),
+        Event::Orphan(nowhere) if nowhere.is_empty() => {
+            tracing::warn!("no parent can be reached; siblings gossip directly");
+        }
+        Event::Orphan(nowhere) => {
+            let nodes: Vec<String> = nowhere.iter().map(|node| node.short()).collect();
+            tracing::warn!(
+                of = nodes.join(","),
+                "no parent can be reached, and of some no address is known: `chorus status` says \
+                 what to do; siblings gossip directly"
+            );
+        }
         Event::Late(span) => tracing::warn!(late_ms = span.as_millis(), "own ticks came late"),
         Event::Crowded(node) => tracing::warn!(node = %node.short(), "refused: too many children"),
     }

@@ -76,6 +76,7 @@ pub fn status(snapshot: &Snapshot) -> Value {
         "members": snapshot.roster.len(),
         "parent": view.parent.map(|node| name_of(snapshot, &node)),
         "orphan": view.orphan,
+        "no_address_of": names(snapshot, &view.nowhere),
         "revoked": snapshot.roster.is_revoked(&snapshot.me.node),
         "uptime_ms": snapshot.started.elapsed().as_millis() as u64,
     })
@@ -206,6 +207,10 @@ fn agents(snapshot: &Snapshot) -> (usize, usize) {
     (live.count() + own, total.count())
 }
 
+fn names(snapshot: &Snapshot, nodes: &[NodeId]) -> Vec<String> {
+    nodes.iter().map(|node| name_of(snapshot, node)).collect()
+}
+
 fn name_of(snapshot: &Snapshot, node: &NodeId) -> String {
     let member = snapshot.roster.get(node);
     member.map_or_else(|| node.short(), |member| member.entry.name.to_string())
@@ -269,6 +274,10 @@ mod tests {
         assert_eq!(stands(json!({"role": "agent", "parent": "l"})), "under l");
         let orphan = stands(json!({"role": "agent", "orphan": true}));
         assert_eq!(orphan, "no parent can be reached");
+        let lost = json!({"role": "agent", "orphan": true, "no_address_of": ["l", "s1"]});
+        let words = status_words(&lost);
+        assert!(words.contains("no address is known of l, s1: ") && words.contains("chorus invite"));
+        assert!(!status_words(&json!({"no_address_of": []})).contains("no address"));
         let revoked = stands(json!({"role": "agent", "orphan": true, "revoked": true}));
         assert!(revoked.starts_with("REVOKED"));
     }

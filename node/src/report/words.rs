@@ -17,6 +17,22 @@ pub(super) fn stands(status: &Value) -> String {
     }
 }
 
+/// What keeps an orphan from its parents, where it is something that people can mend.
+fn missing(status: &Value) -> Option<String> {
+    let nodes = status["no_address_of"].as_array()?;
+    let nodes: Vec<String> = nodes.iter().map(words).collect();
+    if status["orphan"] != true || nodes.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "no address is known of {}: a node tells its own when it runs with net.advertise set, \
+         and others pass it on. Let this one reach any of its possible parents that knows it, \
+         or join again (in a new home) with a token that `chorus invite` made on a node that \
+         this one can reach",
+        nodes.join(", ")
+    ))
+}
+
 /// A node at a glance, for people.
 pub fn status_words(status: &Value) -> String {
     let s = |key: &str| words(&status[key]);
@@ -37,6 +53,9 @@ pub fn status_words(status: &Value) -> String {
             s("cluster")
         ),
     );
+    if let Some(missing) = missing(status) {
+        line("missing", missing);
+    }
     line("key", s("node"));
     line("mode", format!("{}, quorum {}", s("mode"), s("quorum")));
     line(

@@ -219,7 +219,7 @@ pub const KEYS: [Key; 26] = [
         SPAN_MS,
         "2000",
         "1 to 600000 ms",
-        "How long a possible parent may take to answer; while all are tried in vain it grows, to 3 times this, or to 4 times for all of them together.",
+        "How long a possible parent may take to answer; after a round in vain one of them, each time another, is given 5/2 of this.",
     ),
     key(
         "membership.retry_better_ms",

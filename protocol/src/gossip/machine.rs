@@ -303,7 +303,7 @@ impl Gossip {
                 }
                 Step::Orphan => {
                     if !self.orphan {
-                        out.push(Output::Event(Event::Orphan));
+                        out.push(Output::Event(Event::Orphan(self.nowhere())));
                     }
                     self.begin_orphanhood(now);
                 }

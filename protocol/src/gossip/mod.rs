@@ -153,8 +153,9 @@ pub enum Event {
     Attached(NodeId),
     /// It has lost it, and why.
     Detached(NodeId, &'static str),
-    /// No parent can be reached; siblings gossip directly meanwhile.
-    Orphan,
+    /// No parent can be reached; siblings gossip directly meanwhile. Of these possible
+    /// ones no address is known.
+    Orphan(Vec<NodeId>),
     /// Own ticks came late by this much: the machine was asleep or starved.
     Late(Micros),
     /// One more child than a node may have.

@@ -31,6 +31,9 @@ pub struct View {
     pub parent: Option<NodeId>,
     /// Whether a parent is possible, looked for and not found.
     pub orphan: bool,
+    /// Without a parent: the possible ones that have told no address that is known here,
+    /// best first.
+    pub nowhere: Vec<NodeId>,
     /// Children, live or not.
     pub children: Vec<NodeId>,
     /// How many peers are live, suspect, evicted.
@@ -91,6 +94,7 @@ impl Gossip {
             locking: Locking::of(&self.field.children(now)),
             parent: self.tree.parent(),
             orphan: self.orphan,
+            nowhere: self.nowhere(),
             children: self.children.iter().copied().collect(),
             peers: self.peers.counts(),
             pauses: self.oscillator.pauses(),
@@ -128,6 +132,19 @@ impl Gossip {
     /// The newest stamp seen from one node, for a node that lost its own count.
     pub fn stamp_of(&self, node: &NodeId) -> Option<Stamp> {
         self.peers.get(node).map(|peer| peer.stamp)
+    }
+
+    /// Possible parents that cannot be dialled for want of an address; none while there
+    /// is a parent.
+    pub(super) fn nowhere(&self) -> Vec<NodeId> {
+        if self.tree.parent().is_some() {
+            return Vec::new();
+        }
+        let told = |node: &&NodeId| {
+            let address = self.roster.address(node);
+            address.is_none_or(|it| it.addresses.is_empty())
+        };
+        self.candidates().iter().filter(told).copied().collect()
     }
 
     /// The nodes that may be this one's parents, best first.
