@@ -39,8 +39,8 @@ pub(crate) struct Pending {
 #[derive(Debug)]
 pub(crate) enum Then {
     Output(Output),
-    /// Take the entry of a newcomer and welcome it.
-    Admit(Vec<u8>, NodeId, DoorReply),
+    /// Take what makes a newcomer a member and welcome it.
+    Admit(Vec<Vec<u8>>, NodeId, DoorReply),
     /// The items that were made durable are the newcomer's: let it in.
     Welcome(NodeId, DoorReply),
     /// The items that this key showed at the door, over this link, are taken as far as

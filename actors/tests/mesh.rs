@@ -68,6 +68,7 @@ async fn start(dir: &Path, seat: &Seat, root: &NodeId) -> Node {
         identity: Identity::from_seed(&seat.seed),
         curve: seat.curve.clone(),
         root: *root,
+        root_key: None,
         host: IpAddr::V4(Ipv4Addr::LOCALHOST),
         ports: Ports::default(),
         advertise: vec!["127.0.0.1".into()],

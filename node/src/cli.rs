@@ -55,6 +55,12 @@ pub enum Verb {
         #[arg(long, value_name = "INCARNATION")]
         above: Option<u64>,
     },
+    /// Make the home if there is none, then run its node: for containers and services
+    #[command(
+        after_help = "Example:\n  chorus --dir /run/chorus/home up --homes /var/lib/chorus \\\n    \
+        --token /invites/s1-agents --advertise-hostname"
+    )]
+    Up(UpArgs),
     /// Show how the running node is
     #[command(after_help = "Example:\n  chorus --dir ~/mesh/a status --json")]
     Status,
@@ -130,7 +136,7 @@ pub struct InitArgs {
 }
 
 /// Flags that `init` and `join` write into the new configuration.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct NetArgs {
     /// Address and first port to listen on; port 0 chooses
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -140,8 +146,42 @@ pub struct NetArgs {
     pub advertise: Vec<String>,
 }
 
-/// Flags of `invite`.
+/// Flags of `up`.
 #[derive(Debug, Args)]
+pub struct UpArgs {
+    /// If there is no node yet, make a mesh of this name
+    #[arg(long, value_name = "NAME", conflicts_with = "token")]
+    pub mesh: Option<String>,
+    /// If there is no node yet, join with the token in this file; wait for it
+    #[arg(long, value_name = "FILE")]
+    pub token: Option<PathBuf>,
+    /// The new node's name
+    #[arg(long)]
+    pub name: Option<String>,
+    /// With --mesh: the sector it stands in
+    #[arg(long, default_value = "ops")]
+    pub sector: String,
+    /// With --mesh: the cluster it stands in
+    #[arg(long, default_value = "ops")]
+    pub cluster: String,
+    /// With --mesh: agent, lead, coordinator or orchestrator
+    #[arg(long, default_value = "orchestrator")]
+    pub role: String,
+    /// Take the first home below this folder that is free, and make --dir a link to it
+    #[arg(long, value_name = "FOLDER")]
+    pub homes: Option<PathBuf>,
+    /// Keep a fresh token in a file: file=F,role=R,sector=S,cluster=C[,name=N][,uses=N][,ttl=T][,cap=V]; may be repeated
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    pub invite: Vec<String>,
+    /// Others reach this node by this machine's host name
+    #[arg(long)]
+    pub advertise_hostname: bool,
+    #[command(flatten)]
+    pub net: NetArgs,
+}
+
+/// Flags of `invite`.
+#[derive(Debug, Clone, Args)]
 pub struct InviteArgs {
     /// The joiner's name; with several uses it becomes NAME-1, NAME-2, …
     #[arg(long)]

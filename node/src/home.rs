@@ -83,6 +83,7 @@ pub fn plan(loaded: Loaded, settings: &Settings) -> Result<Plan, Failure> {
     warn_of_unresolved(settings.advertise.clone());
     let ports = as_before(&loaded.home, settings.host, settings.ports);
     Ok(Plan {
+        root_key: loaded.root_key()?,
         home: loaded.home,
         identity: loaded.identity,
         curve: loaded.curve,
@@ -159,6 +160,16 @@ impl Loaded {
         }
         let (directory, _) = Directory::new(self.mesh, self.root, self.identity.id(), &items);
         Ok(directory)
+    }
+
+    /// The mesh's root key; `None` where it is not, or no longer, kept in this home.
+    pub fn root_key(&self) -> Result<Option<Identity>, Failure> {
+        let path = self.home.root_key();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let root = Identity::from_seed(&read_key(&path).map_err(broken)?);
+        Ok((root.id() == self.root).then_some(root))
     }
 
     /// The delegation that lets this node enrol others, if the root gave it one.

@@ -48,6 +48,10 @@ async fn dispatch(ctx: Context, verb: Verb) -> Result<(), Failure> {
             limits::raise_open_files();
             verbs::run::run(ctx, above).await
         }
+        Verb::Up(args) => {
+            limits::raise_open_files();
+            verbs::up::run(ctx, args).await
+        }
         Verb::Status => verbs::status::run(ctx).await,
         Verb::Peers => verbs::peers::run(ctx).await,
         Verb::Revoke {

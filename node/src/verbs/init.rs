@@ -1,6 +1,6 @@
 //! `init`: a new mesh, and its first node, which may enrol others.
 
-use chorus_protocol::ids::{Label, Role};
+use chorus_protocol::ids::{Label, NodeId, Place, Role};
 use chorus_protocol::trust::{found, mesh_of};
 use chorus_storage::Home;
 use serde_json::json;
@@ -10,7 +10,19 @@ use crate::cli::{Context, InitArgs};
 use crate::error::Failure;
 use crate::home::{self, Founding};
 
-pub fn run(ctx: &Context, args: &InitArgs) -> Result<(), Failure> {
+/// A mesh that was just made, and its first node.
+#[derive(Debug)]
+pub struct Made {
+    mesh_name: Label,
+    root: NodeId,
+    node: NodeId,
+    name: Label,
+    role: Role,
+    place: Place,
+}
+
+/// Makes the mesh and the home of its first node.
+pub fn make(ctx: &Context, args: &InitArgs) -> Result<Made, Failure> {
     let mesh_name: Label = read("--mesh", &args.mesh)?;
     let name: Label = read("--name", &args.name)?;
     let role: Role = read("--role", &args.role)?;
@@ -31,14 +43,33 @@ pub fn run(ctx: &Context, args: &InitArgs) -> Result<(), Failure> {
         config: &format!("# Mesh `{mesh_name}`.\n{config}"),
     };
     home::make(&home, &founding, || Ok(items))?;
+    Ok(Made {
+        mesh_name,
+        root: root.id(),
+        node: identity.id(),
+        name,
+        role,
+        place,
+    })
+}
 
+pub fn run(ctx: &Context, args: &InitArgs) -> Result<(), Failure> {
+    let Made {
+        mesh_name,
+        root,
+        node,
+        name,
+        role,
+        place,
+    } = make(ctx, args)?;
+    let home = Home::at(&ctx.dir);
     let dir = ctx.dir.display();
     let answer = json!({
         "schema": "chorus.init/1",
         "dir": ctx.dir,
-        "mesh": mesh_of(&root.id()).to_string(),
+        "mesh": mesh_of(&root).to_string(),
         "mesh_name": mesh_name.as_str(),
-        "node": identity.id().to_string(),
+        "node": node.to_string(),
         "name": name.as_str(),
         "role": role.as_str(),
         "sector": place.sector.as_str(),

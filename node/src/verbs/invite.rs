@@ -2,11 +2,11 @@
 //! and so opens no store: what it needs stands in the home's small files.
 
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chorus_protocol::ids::{CurveKey, Label, Role};
 use chorus_protocol::trust::token::{DOORS_MAX, JournalId, USES_MAX, nonce};
-use chorus_protocol::trust::{Claim, Token};
+use chorus_protocol::trust::{Claim, Token, enrol};
 use serde_json::json;
 
 use super::{bad_flag, place, read};
@@ -18,21 +18,14 @@ use crate::settings::Settings;
 /// The longest validity of a token: a year.
 const TTL_S_MAX: u64 = 366 * 86_400;
 
-pub fn run(ctx: &Context, args: &InviteArgs) -> Result<(), Failure> {
+/// A token, and its text.
+pub fn issue(ctx: &Context, args: &InviteArgs) -> Result<(Token, String), Failure> {
     let name = args.name.as_deref().map(|it| read::<Label>("--name", it));
     let role: Role = read("--role", &args.role)?;
     let place = place(&args.sector, &args.cluster)?;
     let caps = args.cap.iter().map(|cap| read::<Label>("--cap", cap));
     let caps = caps.collect::<Result<Vec<_>, _>>()?;
-    let ttl_s = seconds(&args.ttl)
-        .filter(|s| (1..=TTL_S_MAX).contains(s))
-        .ok_or_else(|| {
-            bad_flag(
-                "--ttl",
-                &args.ttl,
-                "allowed is 1s to 366d, a number and s, m, h or d",
-            )
-        })?;
+    let ttl = ttl(&args.ttl)?;
     if !(1..=USES_MAX).contains(&args.uses) {
         let allowed = format!("allowed is 1 to {USES_MAX}");
         return Err(bad_flag("--uses", &args.uses.to_string(), allowed));
@@ -40,8 +33,14 @@ pub fn run(ctx: &Context, args: &InviteArgs) -> Result<(), Failure> {
     let settings = Settings::load(ctx)?;
     let loaded = home::load(&ctx.dir)?;
     refuse_undelegated(&loaded)?;
+    if caps.contains(&enrol()) && loaded.root_key()?.is_none() {
+        let message =
+            "--cap enrol: only the mesh's root lets others enrol, and its key is not here";
+        return Err(Failure::refused("no_root_key", message)
+            .hint("invite where the mesh was made, or put its root.key back into operator/"));
+    }
 
-    let expires_s = now_s().saturating_add(ttl_s);
+    let expires_s = now_s().saturating_add(ttl.as_secs());
     let mut random = [0; 8];
     getrandom::fill(&mut random)
         .map_err(|why| Failure::failed("no_randomness", format!("no randomness: {why}")))?;
@@ -63,17 +62,22 @@ pub fn run(ctx: &Context, args: &InviteArgs) -> Result<(), Failure> {
         Failure::usage("bad_invitation", why.to_string())
             .hint("shorten what the token carries: capabilities, advertised names, the name")
     })?;
+    Ok((token, text))
+}
+
+pub fn run(ctx: &Context, args: &InviteArgs) -> Result<(), Failure> {
+    let (token, text) = issue(ctx, args)?;
     let answer = json!({
         "schema": "chorus.invite/1",
         "token": text,
         "name": token.name.map(|name| name.to_string()),
-        "role": role.as_str(),
-        "sector": place.sector.as_str(),
-        "cluster": place.cluster.as_str(),
+        "role": token.role.as_str(),
+        "sector": token.place.sector.as_str(),
+        "cluster": token.place.cluster.as_str(),
         "caps": token.caps.iter().map(Label::as_str).collect::<Vec<_>>(),
         "doors": token.doors,
         "uses": token.uses,
-        "expires_s": expires_s,
+        "expires_s": token.expires_s,
     });
     ctx.answer(&answer, &text);
     Ok(())
@@ -148,6 +152,15 @@ fn doors(loaded: &Loaded, settings: &Settings) -> Result<Vec<String>, Failure> {
         false => format!("{host}:{port}"),
     };
     Ok(hosts.into_iter().map(door).collect())
+}
+
+/// How long a token is valid.
+pub fn ttl(text: &str) -> Result<Duration, Failure> {
+    let allowed = "allowed is 1s to 366d, a number and s, m, h or d";
+    seconds(text)
+        .filter(|s| (1..=TTL_S_MAX).contains(s))
+        .map(Duration::from_secs)
+        .ok_or_else(|| bad_flag("--ttl", text, allowed))
 }
 
 /// `90s`, `15m`, `24h` or `7d` in seconds.

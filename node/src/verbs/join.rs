@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chorus_actors::transport::knock::{KnockError, knock};
 use chorus_actors::transport::sockets::CurveKeys;
-use chorus_protocol::ids::{CurveKey, Incarnation, Label, Stamp};
+use chorus_protocol::ids::{CurveKey, Incarnation, Label, MeshId, Stamp};
 use chorus_protocol::trust::token::TokenError;
 use chorus_protocol::trust::{Directory, Member, Token};
 use chorus_protocol::wire::envelope::{self, Receiver};
@@ -25,7 +25,8 @@ use crate::home::{self, Founding};
 /// disk, each with seconds to spare on a slow link.
 const DOOR_WITHIN: Duration = Duration::from_secs(5);
 
-pub fn run(ctx: &Context, args: &JoinArgs) -> Result<(), Failure> {
+/// Knocks with the token, and makes the home of what the door says.
+pub fn join(ctx: &Context, args: &JoinArgs) -> Result<(MeshId, Member), Failure> {
     let token_bytes = Token::bytes_of(&args.token).map_err(bad_token)?;
     let token = Token::open(&token_bytes).map_err(bad_token)?;
     let name = args.name.as_deref().map(|it| read::<Label>("--name", it));
@@ -60,13 +61,18 @@ pub fn run(ctx: &Context, args: &JoinArgs) -> Result<(), Failure> {
         Ok(items)
     })?;
     let own = own.expect("invariant: a home was made of items that hold the own entry");
+    Ok((token.mesh, own))
+}
+
+pub fn run(ctx: &Context, args: &JoinArgs) -> Result<(), Failure> {
+    let (mesh, own) = join(ctx, args)?;
     let (entry, dir) = (&own.entry, ctx.dir.display());
     let (name, role, place) = (entry.name, entry.role, entry.place);
     let answer = json!({
         "schema": "chorus.join/1",
         "dir": ctx.dir,
-        "mesh": token.mesh.to_string(),
-        "node": identity.id().to_string(),
+        "mesh": mesh.to_string(),
+        "node": entry.node.to_string(),
         "name": name.as_str(),
         "role": role.as_str(),
         "sector": place.sector.as_str(),

@@ -11,6 +11,7 @@ mod recall;
 pub mod revoke;
 pub mod run;
 pub mod status;
+pub mod up;
 
 use chorus_actors::transport::sockets::CurveKeys;
 use chorus_protocol::ids::{Label, Place};

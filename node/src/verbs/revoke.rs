@@ -11,7 +11,6 @@ use chorus_protocol::ids::NodeId;
 use chorus_protocol::trust::item::digest_of;
 use chorus_protocol::trust::{Roster, revoke};
 use chorus_protocol::wire::Identity;
-use chorus_storage::home::read_key;
 use chorus_storage::{Batch, Home, Store, Tree, sled_store};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -44,7 +43,7 @@ pub async fn run(
     force: bool,
 ) -> Result<(), Failure> {
     let loaded = home::load(&ctx.dir)?;
-    let root = root_key(&loaded.home)?;
+    let root = root_key(&loaded)?;
     let reason = reason.unwrap_or_default();
     let request = Request::Revoke {
         node: node.clone(),
@@ -79,8 +78,8 @@ pub async fn in_running(
     whom: Whom<'_>,
     reason: &str,
 ) -> Result<Value, Failure> {
-    let root = root_key(home)?;
     let loaded = home::load(home.dir())?;
+    let root = root_key(&loaded)?;
     let (node, items) = items(&loaded, &root, &snapshot.roster, whom, reason)?;
     drop(root);
     let count = items.len();
@@ -119,17 +118,16 @@ pub async fn in_running(
     .hint("look with `chorus doctor`, and try again"))
 }
 
-fn root_key(home: &Home) -> Result<Identity, Failure> {
-    let path = home.root_key();
-    if !path.exists() {
+fn root_key(loaded: &Loaded) -> Result<Identity, Failure> {
+    loaded.root_key()?.ok_or_else(|| {
+        let path = loaded.home.root_key();
         let message = format!(
-            "there is no {}: only the mesh's root revokes",
+            "there is no {} of this mesh: only its root revokes",
             path.display()
         );
-        return Err(Failure::refused("no_root_key", message)
-            .hint("run it in the home where the mesh was made with `chorus init`"));
-    }
-    Ok(Identity::from_seed(&read_key(&path).map_err(home::broken)?))
+        Failure::refused("no_root_key", message)
+            .hint("run it in the home where the mesh was made with `chorus init`")
+    })
 }
 
 /// The node that is meant, and the items that revoke it.

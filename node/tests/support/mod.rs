@@ -53,13 +53,18 @@ impl Process {
 
     /// Starts it; its log goes beside its home.
     pub fn spawn(&mut self) {
+        self.spawn_as(&["run"]);
+    }
+
+    /// Starts it by another verb than `run`.
+    pub fn spawn_as(&mut self, words: &[&str]) {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.home.with_extension("log"))
             .unwrap();
         let mut command = self.command();
-        command.arg("run").stdin(Stdio::null());
+        command.args(words).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
     }

@@ -26,33 +26,26 @@ pub fn found(
     place: Place,
 ) -> Vec<Vec<u8>> {
     let mesh = mesh_of(&root.id());
-    let enrol = enrol();
     let entry = Entry {
         node,
         curve,
         name,
         role,
         place,
-        caps: vec![enrol],
+        caps: vec![enrol()],
         floor: 0,
         issued: 1,
         adopts: None,
     };
-    let claims = [
-        Claim::Entry(Arc::new(entry)),
-        Claim::Delegation(Delegation {
-            node,
-            may: vec![enrol],
-        }),
-        Claim::Snapshot(Snapshot {
-            serial_upto: 0,
-            entries: 1,
-        }),
-    ];
-    claims
-        .iter()
-        .map(|claim| Item::seal(root, &mesh, claim))
-        .collect()
+    let snapshot = Snapshot {
+        serial_upto: 0,
+        entries: 1,
+    };
+    vec![
+        Item::seal(root, &mesh, &Claim::Entry(Arc::new(entry))),
+        delegation(root, node),
+        Item::seal(root, &mesh, &Claim::Snapshot(snapshot)),
+    ]
 }
 
 /// The items that end `node`'s membership for ever.
@@ -101,8 +94,15 @@ pub fn revoke(root: &Identity, roster: &Roster, node: NodeId, reason: &str) -> V
         .collect()
 }
 
-/// The label of the power to enrol.
-pub(crate) fn enrol() -> Label {
+/// The item by which the root lets `node` enrol others.
+pub fn delegation(root: &Identity, node: NodeId) -> Vec<u8> {
+    let may = vec![enrol()];
+    let claim = Claim::Delegation(Delegation { node, may });
+    Item::seal(root, &mesh_of(&root.id()), &claim)
+}
+
+/// The label of the power to enrol, and of the capability that asks for it.
+pub fn enrol() -> Label {
     Label::new(ENROL).expect("invariant: `enrol` is a label")
 }
 

@@ -26,7 +26,7 @@ mod tests;
 
 pub use directory::Directory;
 pub use door::Door;
-pub use founding::{found, mesh_of, revoke};
+pub use founding::{delegation, enrol, found, mesh_of, revoke};
 pub use item::{Claim, Item};
 pub use roster::{Member, Roster};
 pub use token::Token;

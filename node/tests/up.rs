@@ -1,0 +1,82 @@
+//! `chorus up` (row D8): a mesh of containers begins by itself. The operator makes it and
+//! keeps tokens for coordinators in files, they keep tokens for their sector; each member
+//! waits for its token, takes a home that no other has, and comes back to it.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use support::{Process, until, whole};
+
+const NET: [&str; 4] = ["--listen", "127.0.0.1:0", "--advertise", "127.0.0.1"];
+
+fn up(node: &mut Process, words: &[&str]) {
+    node.spawn_as(&[&["up"], words, &NET].concat());
+}
+
+fn agent(dir: &Path, name: &str) -> Process {
+    let mut node = Process::new(dir, name, None);
+    let (homes, token) = (dir.join("homes"), dir.join("agent"));
+    let (homes, token) = (homes.to_str().unwrap(), token.to_str().unwrap());
+    up(&mut node, &["--homes", homes, "--token", token]);
+    node
+}
+
+fn id(node: &Process) -> String {
+    node.status().unwrap()["node"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_mesh_begins_by_itself_through_a_coordinator_s_door_and_comes_back_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let file = |name: &str| dir.join(name).display().to_string();
+    // The youngest first: each waits for what the one above it has yet to make.
+    let mut nodes = vec![agent(dir, "a"), agent(dir, "b")];
+    let mut coordinator = Process::new(dir, "s1", None);
+    let invite = format!(
+        "--invite=file={},role=agent,sector=s1,cluster=c1,name=x,uses=9",
+        file("agent")
+    );
+    up(
+        &mut coordinator,
+        &["--token", &file("coordinator"), &invite],
+    );
+    let mut operator = Process::new(dir, "operator", None);
+    let invite = format!(
+        "--invite=file={},role=coordinator,sector=s1,cluster=s1,name=s1,cap=enrol",
+        file("coordinator")
+    );
+    up(
+        &mut operator,
+        &["--mesh", "test", "--name", "operator", &invite],
+    );
+    nodes.extend([coordinator, operator]);
+    whole(&nodes, "from nothing", Duration::from_secs(60));
+    let before: BTreeSet<String> = nodes[..2].iter().map(id).collect();
+    assert_eq!(before.len(), 2);
+
+    // A delegation is the root's word alone, and the coordinator has no root key.
+    let mut further = nodes[2].command();
+    further.args(["invite", "--sector", "s1", "--cluster", "c1"]);
+    further.args(["--cap", "enrol"]);
+    let refused = further.output().unwrap();
+    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+    let said = String::from_utf8(refused.stdout).unwrap();
+    assert!(said.contains("no_root_key"), "{said}");
+
+    // Others in the same folder: they take the homes, not new ones.
+    nodes.drain(..2).for_each(drop);
+    nodes.extend([agent(dir, "c"), agent(dir, "d")]);
+    whole(&nodes, "again", Duration::from_secs(60));
+    let after: BTreeSet<String> = nodes[2..].iter().map(id).collect();
+    assert_eq!(after, before);
+
+    // A token that went is made anew.
+    std::fs::remove_file(file("agent")).unwrap();
+    until("a new token", Duration::from_secs(10), || {
+        dir.join("agent").exists()
+    });
+}
