@@ -59,3 +59,28 @@ need_python() {
         "$venv/bin/pip" install -q --disable-pip-version-check "${packages[@]}"
     fi
 }
+
+# The static release binary for this machine; prints its path. Naming the target keeps
+# the flags away from build scripts, which cannot be static. scripts/bench.sh measures
+# with the same, so that it is built once.
+static_binary() {
+    local triple
+    triple=$(rustc -vV | sed -n 's/^host: //p')
+    RUSTFLAGS="-C target-feature=+crt-static" \
+        cargo build --release --locked --target "$triple" -p chorus-node --bin chorus >&2
+    echo "${CARGO_TARGET_DIR:-$PWD/target}/$triple/release/chorus"
+}
+
+# The docker client that belongs to an engine that answers; prints its path. There may be
+# others on PATH that lack parts of it.
+docker_client() {
+    local client
+    for client in /usr/bin/docker docker; do
+        if command -v "$client" >/dev/null && "$client" version >/dev/null 2>&1; then
+            echo "$client"
+            return
+        fi
+    done
+    echo "no Docker engine answers: start one, or install docker.io (apt-get)" >&2
+    exit 2
+}
