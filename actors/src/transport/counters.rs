@@ -30,6 +30,8 @@ counters! {
     gossip_dropped,
     /// Rounds in which the link sockets were not read because every permit was out.
     link_paused,
+    /// Times that some socket could not be waited for: it was looked at twice a second instead.
+    unwatched,
     /// Door messages discarded because every permit was out.
     door_dropped,
     /// Door messages and door handshakes turned away by the rate limit.

@@ -22,15 +22,15 @@ const EVENTS_MAX: usize = 64;
 /// No descriptor has this number.
 const WAKE: Token = Token(usize::MAX);
 
-/// What can be read.
+/// What can be read. Of the links, those to parents come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     Wake,
     Zap,
     Subscriber,
+    Dealer(Key),
     Router,
     Door,
-    Dealer(Key),
     Hears(Key),
     Sibling(Key),
     Question(u64),
@@ -61,25 +61,33 @@ impl Readiness {
 
     /// Waits for these sockets from now on, and for no others. To be called after any was
     /// made: a closed one leaves by itself, since the kernel forgets its descriptor. Each is
-    /// looked at once, for what came before.
+    /// looked at once, for what came before. One that cannot be waited for keeps none of the
+    /// others from it; the error is that of the last such.
     pub fn watch<'a>(
         &mut self,
         sockets: impl Iterator<Item = (Source, &'a zmq::Socket)>,
     ) -> io::Result<()> {
         self.sources.clear();
+        let mut all = Ok(());
         for (source, socket) in sockets {
-            let fd = socket.get_fd().map_err(io::Error::other)?;
-            self.sources.insert(fd, source);
             self.again.insert(source);
-            let token = Token(usize::try_from(fd).map_err(io::Error::other)?);
-            let registry = self.poll.registry();
-            match registry.register(&mut SourceFd(&fd), token, Interest::READABLE) {
-                // It is the same socket as before: another could not have its number yet.
-                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
-                registered => registered?,
+            if let Err(why) = self.watch_one(source, socket) {
+                all = Err(why);
             }
         }
-        Ok(())
+        all
+    }
+
+    fn watch_one(&mut self, source: Source, socket: &zmq::Socket) -> io::Result<()> {
+        let fd = socket.get_fd().map_err(io::Error::other)?;
+        self.sources.insert(fd, source);
+        let token = Token(usize::try_from(fd).map_err(io::Error::other)?);
+        let registry = self.poll.registry();
+        match registry.register(&mut SourceFd(&fd), token, Interest::READABLE) {
+            // It is the same socket as before: another could not have its number yet.
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            registered => registered,
+        }
     }
 
     /// Reports `source` with the next wait, which then does not wait.

@@ -16,11 +16,11 @@ use super::sockets::{DoorReply, Event, Incoming, Key, Lane};
 use super::zmq_thread::{Next, Thread};
 
 /// Messages taken from one socket before the others have their turn.
-const BURST: usize = 128;
+pub(super) const BURST: usize = 128;
 
 /// Whether a socket may hold more than was taken from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
+pub(super) enum Left {
     Some,
     Nothing,
 }
@@ -44,8 +44,8 @@ impl Thread {
                 self.gathering.add(source, now);
                 Left::Nothing
             }
-            Source::Router => self.read_router(),
-            Source::Dealer(key) => self.read_dealer(key),
+            // Together, in [`Thread::read_links`].
+            Source::Router | Source::Dealer(_) => Left::Nothing,
             Source::Door => self.read_door(now),
             Source::Question(ticket) => {
                 if let Some(answer) = self.questions.answered(ticket) {
@@ -119,60 +119,6 @@ impl Thread {
         Left::Some
     }
 
-    fn read_router(&mut self) -> Left {
-        for _ in 0..BURST {
-            let Some(permit) = self.link_permit() else {
-                return Left::Nothing;
-            };
-            let Some(mut received) = self.inward.socket(Which::Router).and_then(receive) else {
-                return Left::Nothing;
-            };
-            let Some(peer) = self.member(&received) else {
-                continue;
-            };
-            let [id, bytes] = received.parts.as_mut_slice() else {
-                count(&self.counters.malformed);
-                continue;
-            };
-            self.inward.routes.learn(peer, id);
-            if bytes.is_empty() {
-                continue; // a dialler's greeting, which says only where it is
-            }
-            count(&self.counters.link_received);
-            let bytes = std::mem::take(bytes);
-            let incoming = Incoming::now(Lane::Link, peer, bytes, permit);
-            hand_up(&self.lanes.link, incoming);
-        }
-        Left::Some
-    }
-
-    fn read_dealer(&mut self, key: Key) -> Left {
-        for _ in 0..BURST {
-            let Some(permit) = self.link_permit() else {
-                return Left::Nothing;
-            };
-            let link = self.outward.links.get(&key);
-            let Some(received) = link.and_then(|link| receive(link.dealer.socket())) else {
-                return Left::Nothing;
-            };
-            let Ok([bytes]) = <[Vec<u8>; 1]>::try_from(received.parts) else {
-                count(&self.counters.malformed);
-                continue;
-            };
-            count(&self.counters.link_received);
-            let incoming = Incoming::now(Lane::Link, key, bytes, permit);
-            hand_up(&self.lanes.link, incoming);
-        }
-        Left::Some
-    }
-
-    /// Without one the links are not read again before [`Thread::resume_links`] finds one.
-    fn link_permit(&mut self) -> Option<OwnedSemaphorePermit> {
-        let permit = permit(&self.lanes.link);
-        self.link_paused |= permit.is_none();
-        permit
-    }
-
     fn read_door(&mut self, now: Instant) -> Left {
         for _ in 0..BURST {
             let Some(mut received) = self.inward.socket(Which::Door).and_then(receive) else {
@@ -207,7 +153,7 @@ impl Thread {
 
     /// Who sent a message to a socket that serves members. Without the key that the handler
     /// binds, or with the probe's, somebody was let in who was never judged.
-    fn member(&mut self, received: &Received) -> Option<Key> {
+    pub(super) fn member(&mut self, received: &Received) -> Option<Key> {
         let Some(key) = received.user.filter(|key| Some(*key) != self.zap.probe) else {
             self.fail_open();
             return None;
@@ -227,29 +173,30 @@ impl Thread {
     }
 }
 
-fn permit(lane: &LaneSender) -> Option<OwnedSemaphorePermit> {
+pub(super) fn permit(lane: &LaneSender) -> Option<OwnedSemaphorePermit> {
     lane.permits.clone().try_acquire_owned().ok()
 }
 
-fn hand_up(to: &LaneSender, incoming: Incoming) {
+pub(super) fn hand_up(to: &LaneSender, incoming: Incoming) {
     // Nobody listens only while the node stops.
     let _ = to.sender.send(incoming);
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
     use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
     use crate::transport::counters::read;
+    use crate::transport::outward::Outwards;
     use crate::transport::sockets::{Command, CurveKeys, Handle, SocketsConfig, Upward, unstarted};
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    pub const PATIENCE: Duration = Duration::from_secs(30);
 
     /// A node whose rounds the test runs itself, with one member on its allow-list.
-    fn node() -> (Thread, Handle, Upward, CurveKeys) {
+    pub fn node() -> (Thread, Handle, Upward, CurveKeys) {
         let member = CurveKeys::generate().unwrap();
         let allow = Arc::new(BTreeSet::from([member.public]));
         let config = SocketsConfig {
@@ -262,7 +209,7 @@ mod tests {
     }
 
     /// The member, telling the node something.
-    fn tell(node: &Thread, member: &CurveKeys) -> (Handle, Upward) {
+    pub fn tell(node: &Thread, member: &CurveKeys) -> (Handle, Upward) {
         let config = SocketsConfig {
             host: [127, 0, 0, 1].into(),
             ..SocketsConfig::new(member.clone(), Arc::default())
@@ -293,5 +240,38 @@ mod tests {
         assert_eq!(upward.events.try_recv(), Ok(Event::FailOpen));
         assert_eq!(read(&node.counters.fail_open), 1);
         assert!(upward.link.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_waited_for_makes_the_thread_neither_spin_nor_deaf() {
+        let (mut node, _handle, mut upward, member) = node();
+        let mut ending = zmq::Context::new();
+        let (keys, own) = (node.config.keys.clone(), node.config.keys.public);
+        node.outward = Outwards::new(ending.clone(), keys, node.counters.clone());
+        let began = Instant::now();
+        node.outward.dial_sibling(own, "tcp://127.0.0.1:9", began);
+        let ended = std::thread::spawn(move || ending.destroy());
+        // It hears of the end when it is asked for its events, and then has no descriptor.
+        while node.outward.siblings[&own].socket.get_events().is_ok() {
+            std::thread::yield_now();
+        }
+        let mut rounds = 0;
+        while began.elapsed() < Duration::from_secs(2) {
+            node.round();
+            rounds += 1;
+        }
+        let tries = read(&node.counters.unwatched);
+        assert!((2..=6).contains(&tries), "{tries} tries");
+        assert!(rounds < 100, "{rounds} rounds");
+
+        let (member, _up) = tell(&node, &member);
+        while upward.link.try_recv().is_err() {
+            assert!(began.elapsed() < PATIENCE, "the others are not read");
+            let frame = b"hello"[..].into();
+            member.send(Command::SendTo { to: own, frame }).unwrap();
+            node.round();
+        }
+        drop(node);
+        ended.join().unwrap().unwrap();
     }
 }

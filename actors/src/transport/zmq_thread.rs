@@ -80,6 +80,10 @@ pub(super) struct Thread {
     pub(super) gathering: Gathering,
     /// The link sockets are left alone until permits return: that is the back-pressure.
     pub(super) link_paused: bool,
+    /// Whose turn it was when no permit was left.
+    pub(super) link_turn: Option<Source>,
+    /// Some socket cannot be waited for; each tick looks at all and tries again.
+    unwatched: bool,
     probe: Option<Probe>,
     next_probe: Instant,
     next_tick: Instant,
@@ -111,6 +115,8 @@ impl Thread {
             door_messages: Bucket::new(config.door_rate),
             gathering: Gathering::default(),
             link_paused: false,
+            link_turn: None,
+            unwatched: false,
             probe: None,
             next_probe: now + config.probe_interval,
             next_tick: now + TICK,
@@ -131,9 +137,14 @@ impl Thread {
     pub(super) fn round(&mut self) -> Next {
         let readable = self.wait();
         let now = Instant::now();
+        let mut links = Vec::new();
         for source in readable {
-            self.read(source, now);
+            match source {
+                Source::Dealer(_) | Source::Router => links.push(source),
+                _ => self.read(source, now),
+            }
         }
+        self.read_links(links);
         if let Some(gathered) = self.gathering.take(now) {
             self.read_gossip(gathered, now);
         }
@@ -182,24 +193,13 @@ impl Thread {
             .chain(self.outward.sources())
             .chain(self.questions.sources());
         if let Err(error) = self.inbox.readiness.watch(sockets) {
-            self.inward.made = true; // the next round tries again
-            tracing::warn!(%error, "a socket cannot be waited for: is there memory left?");
-        }
-    }
-
-    /// Reads the links again as soon as a permit is free.
-    fn resume_links(&mut self) {
-        if !self.link_paused {
-            return;
-        }
-        if self.lanes.link.permits.available_permits() == 0 {
-            count(&self.counters.link_paused);
-            return;
-        }
-        self.link_paused = false;
-        let dealers = self.outward.links.keys().map(|key| Source::Dealer(*key));
-        for source in dealers.chain([Source::Router]) {
-            self.inbox.readiness.look_again(source);
+            count(&self.counters.unwatched);
+            if !self.unwatched {
+                tracing::warn!(%error, "a socket cannot be waited for: is there memory left?");
+            }
+            self.unwatched = true;
+        } else {
+            self.unwatched = false;
         }
     }
 
@@ -341,6 +341,7 @@ impl Thread {
                 result: Err(error),
             });
         }
+        self.inward.made |= self.unwatched;
         // Also finds out that every handle is gone, which wakes nobody.
         self.perform_commands(now);
         self.tend_probe(now);
