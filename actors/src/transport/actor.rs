@@ -23,6 +23,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use crate::messages::{Arrived, Ring, ToDirectory, ToGossip, ToTransport, TransportView};
 use crate::store::StoreHandle;
 use crate::transport::counters::Counters;
+use crate::transport::leaving::Leaving;
 use crate::transport::sending::endpoint;
 use crate::transport::sockets::{Command, Event, Handle, Incoming, Lane, LinkState};
 
@@ -67,8 +68,8 @@ pub struct State {
     pub(super) a: Arguments,
     /// From when on more Lamport time may be asked for; none while it is asked for.
     pub(super) reserve_at: Option<Micros>,
-    /// When the connections of the revoked end.
-    pub(super) shut_at: Option<Micros>,
+    /// Who was revoked a moment ago.
+    pub(super) leaving: Leaving,
     /// The newest run heard of each node.
     pub(super) runs: BTreeMap<NodeId, Incarnation>,
     pub(super) outboxes: BTreeMap<NodeId, Outbox>,
@@ -98,7 +99,7 @@ impl Actor for TransportActor {
         Ok(State {
             a,
             reserve_at: Some(Micros::ZERO),
-            shut_at: None,
+            leaving: Leaving::default(),
             runs: BTreeMap::new(),
             outboxes: BTreeMap::new(),
             inboxes: BTreeMap::new(),

@@ -11,6 +11,7 @@ mod gathering;
 mod inner_door;
 mod inward;
 pub mod knock;
+mod leaving;
 mod links;
 mod messages;
 mod monitored;

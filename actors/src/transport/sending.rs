@@ -18,10 +18,6 @@ use crate::store::Write;
 use crate::transport::actor::State;
 use crate::transport::sockets::Command;
 
-/// How long after a revocation the connections of the revoked end: time for one
-/// frame to reach it.
-const SHUT_AFTER: Micros = Micros::from_millis(300);
-
 /// How long after a refused reservation the next is tried: the disk is full, and half a
 /// block is left.
 const RESERVE_AGAIN: Micros = Micros::from_secs(5);
@@ -237,12 +233,9 @@ impl State {
             roster.allowed_curve_keys(),
         );
         if was != allowed {
-            // Frames of the revoked are refused from now on; their connections end
-            // a moment later, so that they hear of it and can tell their children.
-            if !was.is_subset(&allowed) {
-                self.shut_at = Some(since(self.a.epoch) + SHUT_AFTER);
-            }
-            self.order(Command::Allow(Arc::new(&was | &allowed)));
+            let now = since(self.a.epoch);
+            let allowed = self.leaving.change(&was, allowed, now);
+            self.order(Command::Allow(Arc::new(allowed)));
         }
         self.a.roster = roster;
         self.a.introduction = introduction;
@@ -256,9 +249,8 @@ impl State {
 
     /// Ends the connections of those who were revoked a moment ago.
     pub(super) fn shut_out(&mut self) {
-        if self.shut_at.is_some_and(|at| since(self.a.epoch) >= at) {
-            self.shut_at = None;
-            let allowed = self.a.roster.allowed_curve_keys();
+        let allowed = || self.a.roster.allowed_curve_keys();
+        if let Some(allowed) = self.leaving.end(allowed, since(self.a.epoch)) {
             self.order(Command::Allow(Arc::new(allowed)));
         }
     }
