@@ -3,6 +3,8 @@
 //! process, for only a new one can open the store. The first needs root for a tmpfs.
 
 mod support;
+#[path = "../../storage/tests/tmpfs/mod.rs"]
+mod tmpfs;
 
 use std::fs;
 use std::io::Write;
@@ -12,43 +14,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::{Process, enrol, found, succeed, until};
+use tmpfs::Tmpfs;
 
 const SOON: Duration = Duration::from_secs(20);
-
-/// A tmpfs that is unmounted when it is dropped.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    /// `None`, said loudly, where mounting is not allowed.
-    fn mount(test: &str) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=16m", "chorus-test"]);
-        match mount.arg(dir.path()).output() {
-            Ok(output) if output.status.success() => Some(Self(dir)),
-            _ => {
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "skipped: {test} SKIPPED (needs root to mount a tmpfs)"
-                );
-                None
-            }
-        }
-    }
-    /// Takes all the room that is left.
-    fn fill(&self) -> PathBuf {
-        let path = self.0.path().join("filler");
-        let mut file = fs::File::create(&path).unwrap();
-        while file.write(&[1; 4096]).is_ok_and(|n| n > 0) {}
-        path
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
 
 /// The JSON of a verb, whatever its exit code.
 fn said(node: &Process, words: &[&str]) -> (Option<i32>, Value) {
@@ -91,14 +59,14 @@ fn metrics(node: &Process) -> String {
 
 #[test]
 fn what_a_peer_revokes_holds_at_once_on_a_full_disk_and_is_kept_when_there_is_room() {
-    let Some(disk) = Disk::mount("a full disk at a member") else {
+    let Some(disk) = Tmpfs::mount("a full disk at a member", "16m") else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
     let mut op = Process::new(dir.path(), "operator", None);
     found(&op, "127.0.0.1");
     op.start();
-    let mut s1 = Process::new(disk.0.path(), "s1", None);
+    let mut s1 = Process::new(disk.path(), "s1", None);
     enrol(&op, &s1, ["coordinator", "s1", "s1"], &["127.0.0.1"]);
     let gone = Process::new(dir.path(), "gone", None);
     enrol(&op, &gone, ["lead", "s1", "c1"], &["127.0.0.1"]);
@@ -150,11 +118,11 @@ fn what_a_peer_revokes_holds_at_once_on_a_full_disk_and_is_kept_when_there_is_ro
 
 #[test]
 fn a_revocation_made_on_a_full_disk_waits_and_says_so() {
-    let Some(disk) = Disk::mount("a full disk at the operator") else {
+    let Some(disk) = Tmpfs::mount("a full disk at the operator", "16m") else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
-    let mut op = Process::new(disk.0.path(), "operator", None);
+    let mut op = Process::new(disk.path(), "operator", None);
     found(&op, "127.0.0.1");
     op.start();
     let gone = Process::new(dir.path(), "gone", None);

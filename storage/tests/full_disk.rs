@@ -1,70 +1,14 @@
 //! A full disk: nothing is acknowledged, reads go on, and the node opens again. Needs root for a tmpfs.
 
-use std::fs;
-use std::path::Path;
+mod tmpfs;
+
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use chorus_storage::boot;
 use chorus_storage::home::{Home, write_key};
 use chorus_storage::sled_store::{self, Recovery};
 use chorus_storage::{Batch, Error, Journal, Store, Tree};
-
-/// A tmpfs that is unmounted when it is dropped.
-struct Tmpfs(tempfile::TempDir);
-
-impl Tmpfs {
-    /// `None`, said loudly, where mounting is not allowed.
-    fn mount(test: &str, size: &str) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let options = format!("size={size}");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "chorus-test"])
-            .arg(dir.path())
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(dir)),
-            _ => {
-                // Past the capture of the test harness, for the gate to count.
-                use std::io::Write;
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "skipped: {test} SKIPPED (needs root to mount a tmpfs)"
-                );
-                None
-            }
-        }
-    }
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-    /// Fills all that is left and returns the file that holds it.
-    fn fill(&self) -> std::path::PathBuf {
-        use std::io::Write;
-        let path = self.path().join("filler");
-        let mut file = fs::File::create(&path).unwrap();
-        while file.write(&[1; 4096]).is_ok_and(|n| n > 0) {}
-        path
-    }
-    /// Gives the room back. A process that another test is just starting holds the
-    /// file for a moment, between its fork and its exec, so the room is waited for.
-    fn empty(&self, filler: &Path) {
-        fs::remove_file(filler).unwrap();
-        let probe = self.path().join("probe");
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while fs::write(&probe, [0; 256 * 1024]).is_err() {
-            assert!(Instant::now() < deadline, "the room never came back");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        fs::remove_file(probe).unwrap();
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
-    }
-}
+use tmpfs::Tmpfs;
 
 #[test]
 fn a_full_store_refuses_writes_and_serves_reads() {
