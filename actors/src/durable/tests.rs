@@ -92,6 +92,7 @@ impl Enroller {
         let arguments = Arguments {
             mesh,
             identity: Arc::new(identity),
+            root_key: None,
             directory,
             forget: Vec::new(),
             door: Door::new(mesh, own, [0; 8], Closed::default(), []),
