@@ -2,7 +2,7 @@
 //! and so opens no store: what it needs stands in the home's small files.
 
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use chorus_protocol::ids::{CurveKey, Label, Role};
 use chorus_protocol::trust::token::{DOORS_MAX, JournalId, USES_MAX, nonce};
@@ -40,7 +40,7 @@ pub fn issue(ctx: &Context, args: &InviteArgs) -> Result<(Token, String), Failur
             .hint("invite where the mesh was made, or put its root.key back into operator/"));
     }
 
-    let expires_s = now_s().saturating_add(ttl.as_secs());
+    let expires_s = chorus_storage::clock::unix_s().saturating_add(ttl.as_secs());
     let mut random = [0; 8];
     getrandom::fill(&mut random)
         .map_err(|why| Failure::failed("no_randomness", format!("no randomness: {why}")))?;
@@ -174,12 +174,6 @@ fn seconds(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.parse::<u64>().ok()?.checked_mul(unit_s)
-}
-
-/// The time of day, which a token's end is measured by.
-fn now_s() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
