@@ -6,9 +6,9 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
+use chorus_actors::transport::handshake::{self, At, Outcome};
 use chorus_actors::transport::knock::knock;
 use chorus_actors::transport::sockets::CurveKeys;
-use chorus_actors::transport::stranger::{self, At, Outcome};
 use chorus_protocol::ids::{CurveKey, Incarnation, MeshId, Stamp};
 use chorus_protocol::trust::{Token, mesh_of};
 use chorus_protocol::wire::envelope::{self, Receiver};
@@ -79,7 +79,7 @@ fn strangers_and_clients_without_encryption_are_refused_at_every_socket() {
         (At::Subscriber, "subscriber"),
     ] {
         let bound = bound[name].as_str().unwrap();
-        let knock = |keys| stranger::knock(at, bound, &own.public, keys, PATIENCE);
+        let knock = |keys| handshake::attempt(at, bound, &own.public, keys, PATIENCE);
         // Without this the refusals would prove nothing.
         assert_eq!(knock(Some(&own)), Ok(Outcome::LetIn), "{name}");
         assert_eq!(knock(Some(&stranger)), Ok(Outcome::Refused), "{name}");
@@ -117,7 +117,7 @@ fn at_the_door(node: &Process, mesh: MeshId, token: &str) -> String {
     };
     let frame = envelope::seal(&asker, &mesh, stamp, None, &Message::Enrol(enrol));
     let door = addresses(node)["door"].as_str().unwrap().to_owned();
-    let door = stranger::on_this_machine(&door);
+    let door = handshake::on_this_machine(&door);
     let answer = knock(&door, server, &link, frame, PATIENCE).unwrap();
     let host = Identity::from_seed(&read_key(&Home::at(&node.home).node_key()).unwrap());
     let (key, own) = (PublicKey::new(&host.id()).unwrap(), asker.id());

@@ -23,8 +23,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use crate::messages::{Arrived, Ring, ToDirectory, ToGossip, ToTransport, TransportView};
 use crate::store::StoreHandle;
 use crate::transport::counters::Counters;
+use crate::transport::endpoint::of_host as endpoint;
 use crate::transport::leaving::Leaving;
-use crate::transport::sending::endpoint;
 use crate::transport::sockets::{Command, Event, Handle, Incoming, Lane, LinkState};
 
 /// How long a door may take to answer an introduction.

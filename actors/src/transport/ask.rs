@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::endpoint::{connect, dialler, receive};
-use super::sockets::{CurveKeys, Key};
+use super::keys::{CurveKeys, Key};
 
 /// How soon the caller's wish to stop is heard.
 const STEP: Duration = Duration::from_millis(100);

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::endpoint::{connect, dialler, receive};
+use super::keys::{CurveKeys, Key};
+use super::messages::DoorError;
 use super::readiness::Source;
-use super::sockets::{CurveKeys, DoorError, Key};
 
 /// Questions that may wait at once.
 const QUESTIONS_MAX: usize = 64;

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::sockets::{CurveKeys, Key};
+use super::keys::{CurveKeys, Key};
 
 /// Messages that libzmq queues for each connection and direction. Never 0, which means
 /// "without limit"; 1000 is libzmq's own default and at most 64 MB for a link at worst.
@@ -110,6 +110,14 @@ pub fn tcp(host: IpAddr, port: u16) -> String {
     }
 }
 
+/// `tcp://host:port` of a name or an address of either family.
+pub(crate) fn of_host(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        return format!("tcp://[{host}]:{port}");
+    }
+    format!("tcp://{host}:{port}")
+}
+
 /// The endpoint under which this very node reaches a socket it bound to `bound`.
 pub fn own(bound: &str) -> String {
     bound
@@ -123,7 +131,6 @@ pub fn own(bound: &str) -> String {
 pub struct Received {
     pub parts: Vec<Vec<u8>>,
     pub user: Option<Key>,
-    pub parts_count: usize,
 }
 
 /// Reads one whole message, or none if there is none.
@@ -131,13 +138,12 @@ pub fn receive(socket: &zmq::Socket) -> Option<Received> {
     let mut received = Received::default();
     loop {
         let mut part = socket.recv_msg(zmq::DONTWAIT).ok()?;
-        if received.parts_count < PARTS_MAX {
+        if received.parts.len() < PARTS_MAX {
             if received.user.is_none() {
                 received.user = part.gets("User-Id").and_then(super::zap::key_from_hex);
             }
             received.parts.push(part.to_vec());
         }
-        received.parts_count += 1;
         if !part.get_more() {
             return Some(received);
         }

@@ -7,13 +7,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::config::{Bound, SocketsConfig};
 use super::counters::{Counters, count};
 use super::endpoint::{DOOR_BYTES_MAX, FRAME_BYTES_MAX, listener, tcp};
+use super::error::Error;
 use super::inner_door::InnerDoor;
+use super::keys::{CurveKeys, Key};
 use super::outward::resubscribe;
 use super::porter::Porter;
 use super::readiness::Source;
-use super::sockets::{Bound, CurveKeys, Error, Key, SocketsConfig};
 use super::zap::{DOOR, MESH};
 
 /// Keys whose way back through the ROUTER is remembered: a node has at most 100 children,

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::endpoint::{DOOR_BYTES_MAX, connect, dialler, receive};
-use super::sockets::{CurveKeys, Key};
+use super::keys::{CurveKeys, Key};
 
 /// Why a knock brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

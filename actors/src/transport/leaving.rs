@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chorus_protocol::units::Micros;
 
-use super::sockets::Key;
+use super::keys::Key;
 
 /// How long after a revocation the connections of the revoked end.
 const STAY: Micros = Micros::from_millis(300);

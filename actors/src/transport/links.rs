@@ -7,9 +7,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::counters::count;
 use super::endpoint::receive;
 use super::inward::Which;
+use super::keys::Key;
+use super::messages::{Incoming, Lane};
 use super::readiness::Source;
 use super::reading::{BURST, Left, hand_up, permit};
-use super::sockets::{Incoming, Key, Lane};
 use super::zmq_thread::Thread;
 
 impl Thread {

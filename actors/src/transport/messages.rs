@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::sockets::Key;
+use super::keys::Key;
 
 /// Events that may wait to be taken; more are dropped and counted.
 const EVENTS_MAX: usize = 256;

@@ -4,12 +4,17 @@
 
 pub mod actor;
 pub mod ask;
+mod config;
 pub mod counters;
 mod door;
 mod endpoint;
+mod error;
 mod gathering;
+pub mod handshake;
+mod inbox;
 mod inner_door;
 mod inward;
+mod keys;
 pub mod knock;
 mod leaving;
 mod links;
@@ -22,9 +27,8 @@ mod reading;
 mod selftest;
 mod sending;
 pub mod sockets;
-pub mod stranger;
 mod told;
 mod zap;
 mod zmq_thread;
 
-pub(crate) use sending::endpoint as endpoint_of;
+pub(crate) use endpoint::of_host as endpoint_of;

@@ -4,7 +4,7 @@
 //! sends an event without regard to who reads, and blocks for ever (with it every socket of
 //! the process) when nobody is there to read it.
 
-use super::sockets::LinkState;
+use super::messages::LinkState;
 
 /// A connecting socket and the reading end of its monitor.
 pub struct Monitored {

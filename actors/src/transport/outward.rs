@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::counters::{Counters, count};
 use super::endpoint::{connect, dialler};
+use super::keys::{CurveKeys, Key};
+use super::messages::LinkState;
 use super::monitored::Monitored;
 use super::readiness::Source;
-use super::sockets::{CurveKeys, Key, LinkState};
 
 /// Links at once: parents, and the few that are tried in their place.
 const LINKS_MAX: usize = 16;
@@ -94,21 +95,23 @@ impl Outwards {
         now: Instant,
     ) {
         self.links.remove(&key);
-        let link = (self.links.len() < LINKS_MAX)
-            .then(|| self.link(key, router, publisher, subscriber, now));
-        match link {
-            Some(Ok(link)) => {
-                self.links.insert(key, link);
-            }
-            Some(Err(error)) => {
-                count(&self.counters.dial_failed);
-                tracing::warn!(%router, %error, "cannot dial: is it tcp://host:port?");
-            }
-            None => {
-                count(&self.counters.dial_failed);
-                tracing::warn!(%router, "cannot dial: {LINKS_MAX} links are open");
-            }
+        let room = self.links.len() < LINKS_MAX;
+        let link = room.then(|| self.link(key, router, publisher, subscriber, now));
+        if let Some(link) = self.dialled(link, router) {
+            self.links.insert(key, link);
         }
+    }
+
+    /// A connection that was to be made, if it was: none without room for it.
+    fn dialled<T>(&self, one: Option<zmq::Result<T>>, endpoint: &str) -> Option<T> {
+        let why = match one {
+            Some(Ok(one)) => return Some(one),
+            Some(Err(error)) => format!("is it tcp://host:port? {error}"),
+            None => "too many are open".to_owned(),
+        };
+        count(&self.counters.dial_failed);
+        tracing::warn!(endpoint, why, "cannot dial");
+        None
     }
 
     fn link(
@@ -136,15 +139,9 @@ impl Outwards {
     pub fn dial_sibling(&mut self, key: Key, publisher: &str, now: Instant) {
         self.siblings.remove(&key);
         let room = self.siblings.len() < SIBLINGS_MAX;
-        match room.then(|| self.sibling(&key, publisher, now)) {
-            Some(Ok(sibling)) => {
-                self.siblings.insert(key, sibling);
-            }
-            failed => {
-                count(&self.counters.dial_failed);
-                let error = failed.and_then(Result::err);
-                tracing::warn!(%publisher, ?error, "cannot listen to a sibling");
-            }
+        let sibling = room.then(|| self.sibling(&key, publisher, now));
+        if let Some(sibling) = self.dialled(sibling, publisher) {
+            self.siblings.insert(key, sibling);
         }
     }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::sockets::Key;
+use super::keys::Key;
 
 /// Notices taken from the kernel at once; the rest comes with the next wait.
 const EVENTS_MAX: usize = 64;

@@ -10,9 +10,10 @@ use super::counters::count;
 use super::endpoint::{Received, receive};
 use super::gathering::{Gathered, mean_arrival};
 use super::inward::Which;
+use super::keys::Key;
 use super::messages::LaneSender;
+use super::messages::{DoorReply, Event, Incoming, Lane};
 use super::readiness::Source;
-use super::sockets::{DoorReply, Event, Incoming, Key, Lane};
 use super::zmq_thread::{Next, Thread};
 
 /// Messages taken from one socket before the others have their turn.

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::endpoint::{FRAME_BYTES_MAX, connect, dialler, listener, receive};
+use super::error::Error;
+use super::keys::{CurveKeys, Key};
+use super::messages::LinkState;
 use super::monitored::Monitored;
-use super::sockets::{CurveKeys, Error, Key, LinkState};
 use super::zap::{MESH, Zap};
 
 const SELF_TEST_MAX: Duration = Duration::from_secs(5);

@@ -16,6 +16,7 @@ use crate::gossip::since;
 use crate::messages::{ToDirectory, ToGossip, ToTransport};
 use crate::store::Write;
 use crate::transport::actor::State;
+use crate::transport::endpoint::of_host as endpoint;
 use crate::transport::sockets::Command;
 
 /// How long after a refused reservation the next is tried: the disk is full, and half a
@@ -254,11 +255,4 @@ impl State {
             self.order(Command::Allow(Arc::new(allowed)));
         }
     }
-}
-
-pub(crate) fn endpoint(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        return format!("tcp://[{host}]:{port}");
-    }
-    format!("tcp://{host}:{port}")
 }

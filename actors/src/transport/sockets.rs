@@ -1,5 +1,5 @@
-//! What the rest of a node sees of its ZeroMQ sockets: configuration, commands down, messages
-//! and events up, and a handle.
+//! What the rest of a node sees of its ZeroMQ sockets: a handle for commands down, and where
+//! messages and events come up.
 //!
 //! Bounds: commands queue up to [`COMMANDS_MAX`] (full: a publish is dropped and counted,
 //! anything else is refused). Each lane up has its own permits; a message carries its permit
@@ -8,152 +8,29 @@
 //! on the link lane the thread stops reading until permits return, so that the senders'
 //! queues fill and they retry.
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
+pub use super::config::{Bound, Ports, SocketsConfig};
 use super::counters::{Counters, count};
 pub use super::endpoint::{DOOR_BYTES_MAX, FRAME_BYTES_MAX};
+pub use super::error::Error;
+use super::inbox::{Inbox, Waker};
+pub use super::keys::{CurveKeys, Key};
 pub use super::messages::{
     Command, DoorError, DoorReply, Event, Incoming, Lane, LinkState, Upward,
 };
 use super::messages::{Lanes, lanes};
 use super::readiness::Readiness;
-use super::zmq_thread::{self, Inbox};
-
-/// A CURVE public key: who a peer is on the wire.
-pub type Key = [u8; 32];
+use super::zmq_thread;
 
 /// Commands that may wait for the thread.
 pub const COMMANDS_MAX: usize = 8192;
 /// Topics of one subscription set.
 pub const TOPICS_MAX: usize = 16;
-
-/// A node's CURVE key pair. Its `Debug` shows the public half only.
-#[derive(Clone)]
-pub struct CurveKeys {
-    pub public: Key,
-    pub secret: [u8; 32],
-}
-
-impl CurveKeys {
-    /// A fresh pair from the system's randomness.
-    pub fn generate() -> Result<Self, Error> {
-        let pair = zmq::CurveKeyPair::new().map_err(|source| Error::zmq("a key pair", source))?;
-        Ok(Self {
-            public: pair.public_key,
-            secret: pair.secret_key,
-        })
-    }
-
-    /// The pair of a stored secret: a CURVE public key is the secret times the base point
-    /// of Curve25519 (RFC 7748), so only the secret needs a file.
-    pub fn from_secret(secret: [u8; 32]) -> Self {
-        let public = curve25519_dalek::MontgomeryPoint::mul_base_clamped(secret).to_bytes();
-        Self { public, secret }
-    }
-}
-
-impl fmt::Debug for CurveKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CurveKeys")
-            .field("public", &self.public)
-            .finish_non_exhaustive()
-    }
-}
-
-/// TCP ports to listen on; 0 lets the system choose.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Ports {
-    pub router: u16,
-    pub publisher: u16,
-    pub subscriber: u16,
-    pub door: u16,
-}
-
-/// What a socket thread is started with.
-#[derive(Debug, Clone)]
-pub struct SocketsConfig {
-    /// Address of the interface to listen on.
-    pub host: IpAddr,
-    pub ports: Ports,
-    pub keys: CurveKeys,
-    /// Keys that may shake hands with every socket but the door.
-    pub allow: Arc<BTreeSet<Key>>,
-    /// Door messages, and door handshakes, per second. At least 1.
-    pub door_rate: u32,
-    /// How often the node tries a wrong key on itself.
-    pub probe_interval: Duration,
-    /// A folder of this process alone, for the socket behind the door. Without one, or where
-    /// it will not do, one is made among the temporary files.
-    pub private: Option<PathBuf>,
-    /// An outward connection that is down for so long is opened anew: libzmq itself never
-    /// returns after a refused handshake.
-    pub redial_after: Duration,
-}
-
-impl SocketsConfig {
-    /// Listens on every interface with ports chosen by the system. Rates are this design's:
-    /// 50 door messages a second, a probe each minute, a refused dial again after 30 s.
-    pub fn new(keys: CurveKeys, allow: Arc<BTreeSet<Key>>) -> Self {
-        Self {
-            host: IpAddr::from([0, 0, 0, 0]),
-            ports: Ports::default(),
-            keys,
-            allow,
-            door_rate: 50,
-            probe_interval: Duration::from_secs(60),
-            private: None,
-            redial_after: Duration::from_secs(30),
-        }
-    }
-}
-
-/// Where the sockets listen, ports as they are (`tcp://host:port`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bound {
-    pub router: String,
-    pub publisher: String,
-    pub subscriber: String,
-    pub door: String,
-}
-
-/// Why the sockets did not come up. Nothing is bound then.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("this libzmq has no CURVE: build with the workspace's own zmq-sys")]
-    NoCurve,
-    #[error("admission control failed its self-test ({0}): nothing was bound; report this")]
-    SelfTest(&'static str),
-    #[error("cannot listen on {endpoint} ({source}): free the port or choose another address")]
-    Bind {
-        endpoint: String,
-        source: std::io::Error,
-    },
-    #[error("ZeroMQ refused {what} ({source}): check the limit on open files")]
-    Zmq {
-        what: &'static str,
-        source: zmq::Error,
-    },
-    #[error("the sockets cannot be waited for ({0}): check the limit on open files")]
-    Wait(std::io::Error),
-    #[error("the socket thread could not be started ({0}): check the limit on threads")]
-    Spawn(std::io::Error),
-    #[error("the socket thread ended while it started: see the log above")]
-    Died,
-}
-
-impl Error {
-    pub(super) fn zmq(what: &'static str, source: zmq::Error) -> Self {
-        Self::Zmq { what, source }
-    }
-}
 
 /// Why a command was not taken. Nothing has changed then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -174,12 +51,6 @@ pub struct Handle {
     commands: SyncSender<Command>,
     waker: Arc<Waker>,
     counters: Arc<Counters>,
-}
-
-/// Wakes the thread from its wait: once, however many commands wait.
-pub(super) struct Waker {
-    pub signalled: AtomicBool,
-    wakes: mio::Waker,
 }
 
 impl fmt::Debug for Handle {

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use super::counters::{Counters, count};
-use super::sockets::Key;
+use super::keys::Key;
 
 /// Domain of every socket that serves members.
 pub const MESH: &str = "mesh";

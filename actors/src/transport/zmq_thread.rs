@@ -6,19 +6,23 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::sync::mpsc::{SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
+use super::config::{Bound, SocketsConfig};
 use super::counters::{Counters, count};
 use super::door::Questions;
 use super::endpoint;
+use super::error::Error;
 use super::gathering::Gathering;
+use super::inbox::Inbox;
 use super::inward::{Inward, MESH_SOCKETS, Which};
-use super::messages::Lanes;
+use super::keys::Key;
+use super::messages::{Command, Event, Lanes};
 use super::outward::Outwards;
-use super::readiness::{Readiness, Source};
+use super::readiness::Source;
 use super::selftest::{self, Probe};
-use super::sockets::{Bound, Command, Error, Event, Key, SocketsConfig, Waker};
+
 use super::zap::{Bucket, Zap};
 
 /// Commands performed before the sockets have their turn.
@@ -26,13 +30,6 @@ const COMMANDS_BURST: usize = 512;
 const TICK: Duration = Duration::from_millis(500);
 /// How soon to look again while an address is not free or no link permit is left.
 const RETRY: Duration = Duration::from_millis(5);
-
-/// Where commands come in.
-pub struct Inbox {
-    pub queue: Receiver<Command>,
-    pub readiness: Readiness,
-    pub waker: Arc<Waker>,
-}
 
 /// Body of the thread: reports once through `started` whether it listens, then serves until
 /// it is told to stop.

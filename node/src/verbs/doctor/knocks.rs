@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use chorus_actors::store::JOURNAL_USE;
+use chorus_actors::transport::handshake::{self, At, Outcome};
 use chorus_actors::transport::knock::knock;
 use chorus_actors::transport::sockets::CurveKeys;
-use chorus_actors::transport::stranger::{self, At, Outcome};
 use chorus_protocol::ids::{CurveKey, Incarnation, Label, NodeId, Place, Role, Stamp};
 use chorus_protocol::trust::door::Use;
 use chorus_protocol::trust::{Token, mesh_of};
@@ -61,7 +61,7 @@ fn try_all(loaded: &Loaded, addresses: &Value) -> Result<Vec<Check>, Failure> {
         ),
     ];
     let door = addresses["door"].as_str().unwrap_or_default();
-    let door = stranger::on_this_machine(door);
+    let door = handshake::on_this_machine(door);
     let ask = |token: &[u8]| ask(loaded, &door, token);
     checks.push(refused(
         "wrong-mesh token",
@@ -123,7 +123,7 @@ fn turned_away(name: &'static str, who: &str, said: &Said) -> Check {
 fn at_sockets(loaded: &Loaded, addresses: &Value, keys: Option<&CurveKeys>) -> Said {
     let knock = |(at, key, name): (At, &str, &'static str)| {
         let bound = addresses[key].as_str().unwrap_or_default();
-        let said = stranger::knock(at, bound, &loaded.curve.public, keys, WITHIN);
+        let said = handshake::attempt(at, bound, &loaded.curve.public, keys, WITHIN);
         (name, said.map_err(|why| why.to_string()))
     };
     SOCKETS.into_iter().map(knock).collect()

@@ -1,4 +1,4 @@
-//! Stranger: tries a handshake at a socket of a running node, and says what became of it.
+//! Handshake: tries one at a socket of a running node, and says what became of it.
 //! `doctor` knocks with keys that must be turned away, and with the node's own, which must not.
 //! It blocks, and has a context and a socket of its own for so long.
 
@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 pub use super::endpoint::own as on_this_machine;
 use super::endpoint::{connect, dialler};
+use super::keys::{CurveKeys, Key};
+use super::messages::LinkState;
 use super::monitored::Monitored;
-use super::sockets::{CurveKeys, Key, LinkState};
 
-/// Which of a node's sockets is knocked at.
+/// Which of a node's sockets is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum At {
     /// Its ROUTER, as a DEALER.
@@ -20,7 +21,7 @@ pub enum At {
     Subscriber,
 }
 
-/// What became of a knock.
+/// What became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The handshake succeeded, or something came through.
@@ -31,10 +32,10 @@ pub enum Outcome {
     Silence,
 }
 
-/// Knocks at the socket that is bound to `bound` (`tcp://host:port`; an unspecified host is
+/// Tries it at the socket that is bound to `bound` (`tcp://host:port`; an unspecified host is
 /// this machine), whose CURVE key is `server`, with `keys` or, without any, as a client of the
 /// NULL mechanism. Speaks a few bytes that no node would take. An `Err` is this machine's.
-pub fn knock(
+pub fn attempt(
     at: At,
     bound: &str,
     server: &Key,
@@ -94,8 +95,8 @@ mod tests {
     use super::super::zap::{MESH, Zap};
     use super::*;
 
-    /// What becomes of knocks with `keys` at a socket that admits `member`, served meanwhile.
-    fn knocked(at: At, keys: Option<CurveKeys>, member: &CurveKeys) -> Outcome {
+    /// What becomes of handshakes with `keys` at a socket that admits `member`, served meanwhile.
+    fn tried(at: At, keys: Option<CurveKeys>, member: &CurveKeys) -> Outcome {
         let context = zmq::Context::new();
         let server = CurveKeys::generate().unwrap();
         let mut zap = Zap::start(&context, 1).unwrap();
@@ -109,15 +110,15 @@ mod tests {
         let socket = listener(&context, kind, &server, MESH, FRAME_BYTES_MAX).unwrap();
         socket.bind("tcp://127.0.0.1:*").unwrap();
         let bound = socket.get_last_endpoint().unwrap().unwrap();
-        let knocking = std::thread::spawn(move || {
+        let trying = std::thread::spawn(move || {
             let within = Duration::from_secs(30);
-            knock(at, &bound, &server.public, keys.as_ref(), within).unwrap()
+            attempt(at, &bound, &server.public, keys.as_ref(), within).unwrap()
         });
-        while !knocking.is_finished() {
+        while !trying.is_finished() {
             zmq::poll(&mut [zap.socket().as_poll_item(zmq::POLLIN)], 10).unwrap();
             zap.serve(Instant::now());
         }
-        knocking.join().unwrap()
+        trying.join().unwrap()
     }
 
     #[test]
@@ -125,9 +126,9 @@ mod tests {
         let member = CurveKeys::generate().unwrap();
         for at in [At::Router, At::Publisher, At::Subscriber] {
             let stranger = CurveKeys::generate().unwrap();
-            assert_eq!(knocked(at, Some(member.clone()), &member), Outcome::LetIn);
-            assert_eq!(knocked(at, Some(stranger), &member), Outcome::Refused);
-            assert_eq!(knocked(at, None, &member), Outcome::Refused);
+            assert_eq!(tried(at, Some(member.clone()), &member), Outcome::LetIn);
+            assert_eq!(tried(at, Some(stranger), &member), Outcome::Refused);
+            assert_eq!(tried(at, None, &member), Outcome::Refused);
         }
     }
 
@@ -138,18 +139,18 @@ mod tests {
         open.bind("tcp://127.0.0.1:*").unwrap();
         let bound = open.get_last_endpoint().unwrap().unwrap();
         let within = Duration::from_secs(30);
-        let knocked = knock(At::Router, &bound, &[1; 32], None, within);
-        assert_eq!(knocked, Ok(Outcome::LetIn));
+        let tried = attempt(At::Router, &bound, &[1; 32], None, within);
+        assert_eq!(tried, Ok(Outcome::LetIn));
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let bound = format!("tcp://{}", free.local_addr().unwrap());
         drop(free);
-        let knocked = knock(
+        let tried = attempt(
             At::Router,
             &bound,
             &[1; 32],
             None,
             Duration::from_millis(200),
         );
-        assert_eq!(knocked, Ok(Outcome::Silence));
+        assert_eq!(tried, Ok(Outcome::Silence));
     }
 }
