@@ -24,7 +24,7 @@ use crate::verbs::revoke::Whom;
 use crate::{connections, home, report, verbs};
 
 /// The longest line in bytes, either way.
-const LINE_BYTES_MAX: u64 = 64 * 1024;
+pub const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// Lines of one answer: 64 peers a line, so more than a mesh has members.
 const LINES_MAX: usize = 1024;
 /// How long a client waits: twice what a connection may last.

@@ -11,19 +11,17 @@ use chorus_actors::recall::Recall;
 use chorus_protocol::ids::{Incarnation, Stamp};
 use chorus_storage::{BootError, boot};
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::run::{Interrupts, not_started};
-use crate::control;
 use crate::error::Failure;
+use crate::{connections, control};
 
 /// The pause after the first round without an answer; it doubles up to the last.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How long a client may take with its question.
-const CLIENT_MAX: Duration = Duration::from_secs(1);
 
 /// Sees to it that the home has a count of starts. False: told to stop meanwhile.
 /// `above` is what a person knows of it, an incarnation as `chorus peers` shows it.
@@ -133,18 +131,52 @@ async fn serve(listener: &UnixListener, waiting: &Failure) {
         "exit": waiting.exit,
     }});
     let line = format!("{line}\n");
-    loop {
-        match listener.accept().await {
-            // A client that goes away is owed nothing.
-            Ok((stream, _)) => drop(timeout(CLIENT_MAX, tell(stream, &line)).await),
-            Err(_) => sleep(Duration::from_millis(100)).await,
-        }
+    let accept = async || listener.accept().await.map(|(stream, _)| stream);
+    let one = |stream| tell(stream, line.clone());
+    connections::serve("the control socket", accept, one).await;
+}
+
+async fn tell(mut stream: UnixStream, line: String) {
+    let (read, mut write) = stream.split();
+    let mut question = BufReader::new(read.take(control::LINE_BYTES_MAX));
+    // A client that goes away is owed nothing.
+    if question.read_until(b'\n', &mut Vec::new()).await.is_ok()
+        && write.write_all(line.as_bytes()).await.is_ok()
+    {
+        let _ = write.shutdown().await;
     }
 }
 
-async fn tell(stream: UnixStream, line: &str) -> std::io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    stream.read_line(&mut String::new()).await?;
-    stream.write_all(line.as_bytes()).await?;
-    stream.shutdown().await
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn callers_who_say_nothing_keep_nobody_from_being_told() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("socket");
+        let listener = UnixListener::bind(&path).expect("it listens");
+        let waiting = waits_for(&[]);
+        let connect = async || UnixStream::connect(&path).await.expect("it is accepted");
+        let told = async {
+            let mut idle = Vec::new();
+            for _ in 0..50 {
+                idle.push(connect().await);
+            }
+            let mut asking = connect().await;
+            asking.write_all(b"{}\n").await.expect("it is read");
+            let mut answer = String::new();
+            asking.read_to_string(&mut answer).await.map(|_| answer)
+        };
+        let told = async {
+            tokio::select! {
+                () = serve(&listener, &waiting) => unreachable!("it serves for ever"),
+                told = told => told.expect("an answer"),
+            }
+        };
+        let told = timeout(Duration::from_secs(3), told).await;
+        assert!(told.expect("at once").contains("waits_for_stamp"));
+    }
 }
