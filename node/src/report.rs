@@ -276,7 +276,9 @@ mod tests {
         assert_eq!(orphan, "no parent can be reached");
         let lost = json!({"role": "agent", "orphan": true, "no_address_of": ["l", "s1"]});
         let words = status_words(&lost);
-        assert!(words.contains("no address is known of l, s1: ") && words.contains("chorus invite"));
+        assert!(
+            words.contains("no address is known of l, s1: ") && words.contains("chorus invite")
+        );
         assert!(!status_words(&json!({"no_address_of": []})).contains("no address"));
         let revoked = stands(json!({"role": "agent", "orphan": true, "revoked": true}));
         assert!(revoked.starts_with("REVOKED"));

@@ -158,16 +158,13 @@ impl Directory {
             neighbour.asked = None;
             return Vec::new();
         }
-        match &mut neighbour.asked {
-            Some(asked) => {
-                if before != neighbour.told {
-                    asked.times = 1;
-                }
-                if now < asked.again() {
-                    return Vec::new();
-                }
+        if let Some(asked) = &mut neighbour.asked {
+            if before != neighbour.told {
+                asked.times = 1;
             }
-            None => {}
+            if now < asked.again() {
+                return Vec::new();
+            }
         }
         self.ask(from, now)
     }
