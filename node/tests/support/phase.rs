@@ -5,7 +5,7 @@
 use std::f64::consts::{PI, TAU};
 use std::time::{Duration, Instant};
 
-use crate::support::Process;
+use crate::support::{Process, hold};
 
 /// K, as the nodes have it.
 pub const COUPLING: f64 = 4.0;
@@ -22,7 +22,7 @@ pub fn follow(node: &Process) -> (f64, f64) {
     while Instant::now() < end {
         // Each question is a process: asked without a pause they would keep a core
         // busy, and what is measured here is how late the nodes' frames come.
-        std::thread::sleep(Duration::from_millis(50));
+        hold(Duration::from_millis(50));
         let status = node.status().unwrap();
         let at = Instant::now();
         if at < settle {
