@@ -8,6 +8,7 @@ mod home;
 mod limits;
 mod live;
 mod metrics;
+mod notify;
 mod report;
 mod settings;
 mod telemetry;

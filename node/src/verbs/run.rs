@@ -17,7 +17,7 @@ use crate::cli::Context;
 use crate::error::Failure;
 use crate::live::{self, Live};
 use crate::settings::Settings;
-use crate::{control, home, metrics, telemetry};
+use crate::{control, home, metrics, notify, telemetry};
 
 /// Restarts after a panic within [`RESTART_WINDOW`] before the process gives up.
 const RESTARTS_MAX: usize = 5;
@@ -92,10 +92,13 @@ async fn once(
     let ended = match announce(&node, &home, metrics.as_ref()) {
         Ok(control) => {
             let (live, asked) = live::channel();
+            notify::ready();
+            let told = notify::keep(live.clone());
             let serving = serve(control, metrics, live, home.clone());
             tokio::select! {
                 ended = end(&node, interrupts) => Ok(ended),
                 () = async { tokio::join!(serving, live::answer_all(&node, asked)); } => Ok(None),
+                never = told => match never {},
             }
         }
         Err(failure) => Err(failure),
@@ -182,6 +185,7 @@ async fn end(node: &Node, interrupts: &mut Interrupts) -> Option<Fatal> {
     tokio::select! {
         name = interrupts.next() => {
             tracing::info!(signal = name, "stopping");
+            notify::stopping();
             None
         }
         why = node.failed() => Some(why),

@@ -15,7 +15,7 @@ use super::{bad_flag, init, invite, join, run};
 use crate::cli::{Context, InitArgs, InviteArgs, JoinArgs, NetArgs, UpArgs};
 use crate::error::{Failure, exit};
 use crate::settings::Settings;
-use crate::telemetry;
+use crate::{notify, telemetry};
 
 /// Homes below one folder, at most.
 const HOMES_MAX: u32 = 10_000;
@@ -169,6 +169,7 @@ async fn join_with(
         if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
             said = Some(Instant::now());
             tracing::info!(why, "waiting to join");
+            notify::waiting(&format!("waiting to join: {why}"));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
