@@ -118,10 +118,12 @@ mod tests {
     fn a_child_that_talks_without_end_does_not_keep_the_parents_word_back() {
         let (mut node, _handle, mut upward, member) = node();
         let own = node.config.keys.public;
-        let (child, _up) = tell(&node, &member);
+        let (child, _up, _private) = tell(&node, &member);
         let parent_keys = CurveKeys::generate().unwrap();
+        let private = tempfile::tempdir().unwrap();
         let config = SocketsConfig {
             host: [127, 0, 0, 1].into(),
+            private: Some(private.path().into()),
             ..SocketsConfig::new(parent_keys.clone(), Arc::new(BTreeSet::from([own])))
         };
         let (parent, bound, _up, _) = start(config, Arc::default()).unwrap();

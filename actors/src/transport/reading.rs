@@ -209,10 +209,13 @@ pub(super) mod tests {
         (thread, handle, upward, member)
     }
 
-    /// The member, telling the node something.
-    pub fn tell(node: &Thread, member: &CurveKeys) -> (Handle, Upward) {
+    /// The member, telling the node something. Its folder goes with the test, though its
+    /// thread may outlive it.
+    pub fn tell(node: &Thread, member: &CurveKeys) -> (Handle, Upward, tempfile::TempDir) {
+        let private = tempfile::tempdir().unwrap();
         let config = SocketsConfig {
             host: [127, 0, 0, 1].into(),
+            private: Some(private.path().into()),
             ..SocketsConfig::new(member.clone(), Arc::default())
         };
         let started = crate::transport::sockets::start(config, Arc::default()).unwrap();
@@ -225,7 +228,7 @@ pub(super) mod tests {
                 subscriber: None,
             })
             .unwrap();
-        (handle, upward)
+        (handle, upward, private)
     }
 
     #[test]
@@ -265,7 +268,7 @@ pub(super) mod tests {
         assert!((2..=6).contains(&tries), "{tries} tries");
         assert!(rounds < 100, "{rounds} rounds");
 
-        let (member, _up) = tell(&node, &member);
+        let (member, _up, _private) = tell(&node, &member);
         while upward.link.try_recv().is_err() {
             assert!(began.elapsed() < PATIENCE, "the others are not read");
             let frame = b"hello"[..].into();

@@ -25,6 +25,8 @@ pub struct Node {
     pub up: Upward,
     pub counters: Arc<Counters>,
     pub thread: JoinHandle<()>,
+    /// Goes with the test, though the thread may outlive it.
+    _private: tempfile::TempDir,
 }
 
 pub fn config(keys: &CurveKeys, allow: &[&CurveKeys]) -> SocketsConfig {
@@ -43,7 +45,9 @@ pub fn keys() -> CurveKeys {
     CurveKeys::generate().unwrap()
 }
 
-pub fn node(config: SocketsConfig) -> Node {
+pub fn node(mut config: SocketsConfig) -> Node {
+    let private = tempfile::tempdir().unwrap();
+    config.private.get_or_insert_with(|| private.path().into());
     let (keys, counters) = (config.keys.clone(), Arc::new(Counters::default()));
     let (handle, bound, up, thread) = start(config, counters.clone()).unwrap();
     Node {
@@ -53,6 +57,7 @@ pub fn node(config: SocketsConfig) -> Node {
         up,
         counters,
         thread,
+        _private: private,
     }
 }
 
