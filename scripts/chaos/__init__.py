@@ -1,0 +1,1 @@
+"""Breaks a real Chorus mesh on purpose and says what happened."""

@@ -1,0 +1,184 @@
+"""The command: chooses a world, runs the rows, prints what happened, and clears up."""
+
+import argparse
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from . import compose, namespaces, report, rows
+from .drill import START_LIMIT, Drill
+from .watch import Watch
+
+VERBS = {
+    "kill": "SIGKILL; the restart policy brings it back",
+    "stop": "a clean stop, and a start after --seconds",
+    "pause": "SIGSTOP, and SIGCONT after --seconds",
+    "cut": "all packets dropped for --seconds; --one-way: only those that it sends",
+    "lossy": "--percent of the packets that come in dropped for --seconds",
+    "slow": "--ms of delay each way for --seconds",
+    "fill-disk": "its disk full for --seconds",
+    "corrupt": "stopped, bytes of its store flipped, started",
+    "storm": "all killed at once",
+    "drill": "all of it in turn; --short: what the gate runs",
+}
+
+
+def say(text):
+    print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
+
+
+def parse(words):
+    parser = argparse.ArgumentParser(
+        prog="scripts/chaos.sh", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Starts a mesh of sixteen nodes in three sectors, breaks it on purpose, and "
+        "prints what happened.",
+        epilog="verbs:\n" + "\n".join(f"  {verb:<10} {what}" for verb, what in VERBS.items())
+        + "\n\nexit: 0 all rows passed, 1 one failed, 2 it cannot run here or so")
+    parser.add_argument("verb", choices=VERBS, metavar="VERB", nargs="?")
+    parser.add_argument("--world", choices=("compose", "namespaces"),
+                        help="else compose where an engine and the image are, or namespaces")
+    parser.add_argument("--target", help="a name, role or sector, or all")
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--percent", type=int, default=20)
+    parser.add_argument("--ms", type=int, default=100)
+    parser.add_argument("--one-way", action="store_true")
+    parser.add_argument("--short", action="store_true", help="of the drill, what the gate runs")
+    parser.add_argument("--only", help="of the drill, these rows: NAME,NAME")
+    parser.add_argument("--seed", type=int, default=1, help="draws targets and bytes")
+    parser.add_argument("--load", action="store_true", help="every core busy meanwhile")
+    parser.add_argument("--restart-after", type=float, default=5,
+                        help="seconds until a process comes back (namespaces) [%(default)s]")
+    parser.add_argument("--dud", choices=("nothing", "elsewhere"),
+                        help="proves the drill: nothing is done, or to another: every row must fail")
+    parser.add_argument("--out", help="folder for picture, JSON and logs [a new one in /tmp]")
+    parser.add_argument("--json", action="store_true", help="print JSON, not the table")
+    parser.add_argument("--keep", action="store_true", help="leave the containers (compose)")
+    parser.add_argument("--list", action="store_true", help="print the rows of the drill")
+    options = parser.parse_args(words)
+    if options.verb is None and not options.list:
+        parser.error("say what to do: " + ", ".join(VERBS))
+    if not 1 <= options.percent <= 100 or options.ms < 1:
+        parser.error("--percent is 1 to 100, --ms at least 1")
+    options.docker = os.environ.get("CHAOS_DOCKER") or None
+    options.image = os.environ.get("CHORUS_IMAGE") or "chorus:latest"
+    options.repo = pathlib.Path(__file__).resolve().parents[2]
+    options.chorus = binary(options.repo)
+    return options
+
+
+def binary(repo):
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or repo / "target")
+    for path in (os.environ.get("CHORUS"), target / "release/chorus", target / "debug/chorus"):
+        if path and os.access(path, os.X_OK):
+            return os.path.abspath(path)
+    return None
+
+
+def choose(options):
+    """The world that is there; says which, and why not the other."""
+    why = {}
+    for module, kind in ((compose, compose.Compose), (namespaces, namespaces.Namespaces)):
+        if options.world in (None, kind.name):
+            why[kind.name] = module.missing(options)
+            if why[kind.name] is None:
+                others = [f"; {name} {lack}" for name, lack in why.items() if lack]
+                say(f"world: {kind.name}{''.join(others)}")
+                return kind
+    # The gate counts these.
+    print("skipped: chaos " + "; ".join(f"{name} {lack}" for name, lack in why.items()))
+    raise SystemExit(2)
+
+
+def chosen_rows(options, world):
+    if options.verb != "drill":
+        return [rows.single(options)]
+    keys = [row.key for row in rows.DRILL]
+    if options.only:
+        keys = options.only.split(",")
+    elif options.short:
+        keys = rows.SHORT[world]
+    known = {row.key: row for row in rows.DRILL}
+    if unknown := [key for key in keys if key not in known]:
+        raise SystemExit(f"--only {','.join(unknown)}: no such row; --list names them")
+    return [known[key] for key in keys]
+
+
+def load(count):
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    say(f"load: {count} busy loops")
+    return busy
+
+
+def interrupted(number, _):
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def main():
+    options = parse(sys.argv[1:])
+    if options.list:
+        for row in rows.DRILL:
+            print(f"{row.key:<18} {row.label:<18} {row.target}")
+        return 0
+    kind = choose(options)
+    wanted = chosen_rows(options, kind.name)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, interrupted)
+    out = pathlib.Path(options.out or f"/tmp/chorus-chaos-{os.getpid()}")
+    out.mkdir(parents=True, exist_ok=True)
+    results, busy, watch, world, drill = [], [], None, kind(options, say), None
+    stopped = None
+    say(f"seed {options.seed}, output in {out}")
+    try:
+        begun = time.monotonic()
+        world.start()
+        watch = Watch(world)
+        _, whole, missing = watch.until_whole(begun, START_LIMIT)
+        if whole is None:
+            raise RuntimeError(f"not whole {START_LIMIT} s after its start: {'; '.join(missing)}")
+        say(f"{len(world.nodes)} nodes whole after {whole:.1f} s")
+        if options.load:
+            busy = load(os.cpu_count())
+        drill, rng = Drill(world, watch, options, say), random.Random(options.seed)
+        for row in wanted:
+            results.append(drill.row(row, rng, options.short))
+    except (RuntimeError, OSError, subprocess.SubprocessError, KeyboardInterrupt) as why:
+        stopped = f"{type(why).__name__}: {why}"
+    finally:
+        # What clears up shall not be cut off by a second signal.
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        for process in busy:
+            process.kill()
+            process.wait()
+        if watch:
+            watch.close()
+        try:
+            world.logs(out)
+            picture = report.picture(world, watch.samples, drill.bands) if drill else None
+        finally:
+            if not (options.keep and world.may_stay):
+                world.close()
+    return tell(options, world, out, results, picture, stopped, len(wanted))
+
+
+def tell(options, world, out, results, picture, stopped, wanted):
+    text = report.to_json(world, options, results)
+    (out / "chaos.json").write_text(text + "\n")
+    print(text if options.json else report.table(results))
+    if picture:
+        (out / "timeline.svg").write_text(picture)
+        say(f"timeline: {out / 'timeline.svg'}")
+    if stopped:
+        print(f"FAILED: {stopped}", file=sys.stderr)
+        return 1
+    passed = sum(row["ok"] for row in results)
+    say(f"{passed} of {wanted} rows passed")
+    return 0 if passed == wanted else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

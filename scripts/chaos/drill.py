@@ -1,0 +1,138 @@
+"""Runs rows: whole before, the fault, whole after, and what must have held all along."""
+
+import time
+
+from .world import SMALL_DISK
+
+START_LIMIT = 90
+# Longer than a look and an answer take, so that the last eviction is seen as well.
+SETTLE = 1.0
+
+
+class Drill:
+    def __init__(self, world, watch, options, say):
+        self.world, self.watch, self.options, self.say = world, watch, options, say
+        self.bands = []  # (from, to, label) for the picture
+
+    def _targets(self, row, rng):
+        wanted = SMALL_DISK if row.target == "small-disk" else self.options.target or row.target
+        found = self.world.find(wanted)
+        if not found:
+            raise SystemExit(f"--target {wanted}: no node has this name, role or sector")
+        is_role = wanted in {node.role for node in self.world.nodes}
+        return [rng.choice(found)] if is_role else found
+
+    def _aim(self, targets):
+        """Whom it is done to: the targets, or, to prove the drill, nobody or another."""
+        if self.options.dud is None:
+            return targets
+        if self.options.dud == "nothing":
+            return []
+        others = [node for node in self.world.nodes if node not in targets]
+        return others[-1:] or targets[:1]
+
+    def row(self, row, rng, short=False):
+        world, watch = self.world, self.watch
+        targets = self._targets(row, rng)
+        result = {"fault": row.label, "row": row.key,
+                  "target": "all" if len(targets) == len(world.nodes) else
+                  ",".join(node.name for node in targets)}
+        wrong = []
+        self.say(f"{row.label}: {result['target']}")
+        _, whole, missing = watch.until_whole(time.monotonic(), 60)
+        if whole is None:
+            wrong.append(f"not whole before: {'; '.join(missing[:3])}")
+        runs = {name: status["incarnation"] for name, (_, status) in watch.latest.items() if status}
+        ids = {node.name: node.id for node in world.nodes}
+        watch.queue = watch.rss = 0
+        fault = row.make(world, targets, self._aim(targets), self.options,
+                         **((row.short or {}) if short else {}))
+        begun_wall, begun = time.time(), time.monotonic()
+        try:
+            fault.begin()
+            hold = min(fault.seconds, 3) if self.options.dud else fault.seconds
+            time.sleep(max(0, begun + hold - time.monotonic()))
+            try:
+                result["proof"] = fault.proof()
+            except ValueError as why:
+                wrong.append(f"the fault does not act: {why}")
+        finally:
+            ended = time.monotonic()
+            fault.end()
+        since = ended if fault.seconds else begun
+        live, whole, missing = watch.until_whole(ended, row.limit)
+        offset = ended - since
+        wrong += fault.after()
+        time.sleep(SETTLE)
+        over = time.monotonic()
+        self.bands.append((begun, ended if fault.seconds else begun + (whole or row.limit),
+                           row.label))
+
+        if whole is None:
+            wrong.append(f"not whole {row.limit} s after: {'; '.join(missing[:3])}")
+        if row.live and (live is None or live + offset > row.live):
+            wrong.append(f"not live everywhere within {row.live} s")
+        excused = set() if fault.reachable else {node.name for node in targets}
+        deaths, detect = self._deaths(begun, begun_wall, over, excused)
+        if deaths:
+            wrong.append("evicted although it could be reached: " + self._words(deaths))
+        if row.known and detect is not None and detect > row.known:
+            wrong.append(f"known only after {detect:.1f} s")
+        if row.known and detect is None and whole is None:
+            wrong.append("neither known nor back")
+        wrong += self._identities(ids, runs, fault, targets)
+        result |= {
+            "detect_s": detect, "recover_s": None if whole is None else whole + offset,
+            "live_s": None if live is None else live + offset,
+            "acked_writes_lost": None, "split_decisions": None, "false_deaths": len(deaths),
+            "peak_queue": watch.queue, "rss_max_mb": round(watch.rss, 1),
+            "back_before": detect is None and fault.crashes and whole is not None,
+            "wrong": wrong, "ok": not wrong}
+        self.say(f"  {'ok' if not wrong else 'FAILED: ' + '; '.join(wrong)}"
+                 f"{' (' + result['proof'] + ')' if 'proof' in result else ''}")
+        return result
+
+    def _deaths(self, begun, begun_wall, over, excused):
+        """The pairs (observer, whom) of reachable nodes of which one took the other for
+        dead, and when the first target was, in seconds."""
+        names = {node.id: node.name for node in self.world.nodes if node.id}
+        shorts = {key[:8]: name for key, name in names.items()}
+        seen = [(at - begun, observer, names.get(whom))
+                for at, observer, whom in list(self.watch.evicted) if begun <= at <= over]
+        # The looks may miss one that was short; the logs do not.
+        seen += [(at - begun_wall, observer, shorts.get(whom))
+                 for at, observer, whom in self.world.evictions(begun_wall)]
+        deaths, detect = set(), None
+        for at, observer, whom in seen:
+            if observer in excused or whom is None:
+                continue
+            if whom in excused:
+                detect = at if detect is None else min(detect, at)
+            else:
+                deaths.add((observer, whom))
+        return deaths, detect
+
+    @staticmethod
+    def _words(deaths):
+        by = {}
+        for observer, whom in sorted(deaths):
+            by.setdefault(whom, []).append(observer)
+        return ", ".join(f"{whom} by {observers[0] if len(observers) == 1 else len(observers)}"
+                         for whom, observers in by.items())
+
+    def _identities(self, ids, runs, fault, targets):
+        wrong, crashed = [], {node.name for node in targets} if fault.crashes else set()
+        for node in self.world.nodes:
+            _, status = self.watch.latest[node.name]
+            if status is None or node.name not in runs:
+                continue  # said already
+            if status["node"] != ids[node.name]:
+                wrong.append(f"{node}: another identity")
+            grown = status["incarnation"] - runs[node.name]
+            if node.name in crashed and grown < 1:
+                wrong.append(f"{node}: incarnation {status['incarnation']} as before")
+            if node.name not in crashed and grown and not self.options.dud:
+                wrong.append(f"{node}: ended and came back, though nothing was done to it")
+            if (fall := self.watch.lowest.pop(node.name, None)):
+                wrong.append(f"{node}: Lamport time fell: {fall}")
+        return wrong

@@ -1,0 +1,352 @@
+"""The faults. Each has `targets`, which it is meant for, and `aimed`, which it is done to:
+the same, unless the drill proves itself. What it says of its effect it reads at the targets."""
+
+import errno
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from . import ask, net
+from .world import start_of, state_of
+
+
+class Fault:
+    """`begin`, then `seconds` of it, then `proof` and `end`. `crashes`: a target comes back
+    as a new run. `reachable`: a target may not be taken for dead meanwhile."""
+
+    seconds = 0
+    crashes = False
+    reachable = False
+
+    def __init__(self, world, targets, aimed, options):
+        self.world, self.targets, self.aimed, self.options = world, targets, aimed, options
+        self.rng = random.Random(options.seed)
+        self.before = {node.name: (node.pid, start_of(node.pid)) for node in targets}
+
+    def begin(self):
+        raise NotImplementedError
+
+    def end(self):
+        pass
+
+    def proof(self):
+        """What shows that it acts on the targets; ValueError says that it does not."""
+        raise NotImplementedError
+
+    def after(self):
+        """What must hold besides once all is whole: the list of what does not."""
+        return []
+
+    def _gone(self, wait=3):
+        end = time.monotonic() + wait
+        for node in self.targets:
+            pid, began = self.before[node.name]
+            while start_of(pid) == began:
+                if time.monotonic() > end:
+                    raise ValueError(f"{node}: process {pid} lives")
+                time.sleep(0.02)
+
+
+class Kill(Fault):
+    crashes = True
+
+    def begin(self):
+        pids = [node.pid for node in self.aimed]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+    def proof(self):
+        self._gone()
+        return f"{len(self.targets)} process(es) gone"
+
+
+class Stop(Fault):
+    crashes = True
+
+    def __init__(self, *words, seconds=5):
+        super().__init__(*words)
+        self.seconds = seconds
+
+    def begin(self):
+        for node in self.aimed:
+            self.world.stop(node)
+
+    def proof(self):
+        self._gone()
+        back = [node for node in self.targets if node.pid]
+        if back:
+            raise ValueError(f"{back}: runs although it was stopped")
+        return "stopped"
+
+    def end(self):
+        for node in self.aimed:
+            self.world.start_again(node)
+
+
+class Pause(Fault):
+    def __init__(self, *words, seconds=10):
+        super().__init__(*words)
+        self.seconds = seconds
+
+    def begin(self):
+        self.pids = [node.pid for node in self.aimed]
+        for pid in self.pids:
+            os.kill(pid, signal.SIGSTOP)
+
+    def proof(self):
+        for node in self.targets:
+            pid, began = self.before[node.name]
+            if state_of(pid) != "T" or start_of(pid) != began:
+                raise ValueError(f"{node}: process {pid} is in state {state_of(pid)}, not T")
+        return "state T"
+
+    def end(self):
+        for pid in self.pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+class Drop(Fault):
+    """Cuts and losses: rules in the namespace of each."""
+
+    def __init__(self, *words, seconds=30, percent=100, hooks=("input", "output")):
+        super().__init__(*words)
+        self.seconds, self.percent, self.hooks = seconds, percent, hooks
+        self.reachable = percent < 100
+
+    def begin(self):
+        self.pids = [node.pid for node in self.aimed]
+        for pid in self.pids:
+            net.drop(pid, self.hooks, self.percent)
+
+    def proof(self):
+        said = []
+        for node in self.targets:
+            hit, seen = net.dropped(node.pid)
+            if not hit:
+                raise ValueError(f"{node}: no packet was dropped, of {seen}")
+            share = 100 * hit / seen
+            if self.percent < 100 and seen >= 500 and abs(share - self.percent) > 0.5 * self.percent:
+                raise ValueError(f"{node}: {share:.1f} % lost, not {self.percent}")
+            said.append((hit, seen))
+        hit, seen = (sum(column) for column in zip(*said))
+        return f"{hit} of {seen} packets dropped"
+
+    def end(self):
+        for pid in self.pids:
+            net.heal(pid)
+
+
+class Unplug(Fault):
+    """The cable, or the container's network, is taken off."""
+
+    def __init__(self, *words, seconds=10):
+        super().__init__(*words)
+        self.seconds = seconds
+
+    def begin(self):
+        self.done = []
+        for node in self.aimed:
+            self.done.append(node)
+            self.world.unplug(node)
+
+    def proof(self):
+        plugged = [node for node in self.targets if self.world.is_plugged(node)]
+        if plugged:
+            raise ValueError(f"{plugged}: still plugged in")
+        return "no leg on any bridge"
+
+    def end(self):
+        for node in self.done:
+            self.world.plug(node)
+
+
+class Slow(Fault):
+    reachable = True
+
+    def __init__(self, *words, seconds=30, ms=100):
+        super().__init__(*words)
+        self.seconds, self.ms = seconds, ms
+        self.cables = None
+
+    def begin(self):
+        legs = [leg for node in self.aimed for leg in self.world.legs(node)]
+        if not legs:
+            return
+        self.cables = subprocess.Popen(
+            [sys.executable, "-B", os.path.join(os.path.dirname(__file__), "delayer.py"),
+             self.world.switch, str(self.ms), *(":".join(leg) for leg in legs)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+
+    def proof(self):
+        rtts = []
+        for node in self.targets:
+            for address in self.world.addresses_of(node):
+                other = self._neighbour(node, address)
+                answers, rtt = net.ping(other.pid, address)
+                if not answers or not 1.8 * self.ms <= rtt * 1e3:
+                    took = f"{rtt * 1e3:.1f} ms" if answers else "unanswered"
+                    raise ValueError(f"{node}: ping from {other} is {took}, "
+                                     f"asked for {2 * self.ms} ms")
+                rtts.append(rtt * 1e3)
+        if self.cables is None or self.cables.poll() is not None:
+            raise ValueError("the delayer does not live")
+        return f"ping {min(rtts):.0f} to {max(rtts):.0f} ms"
+
+    def _neighbour(self, node, address):
+        """Another one on the same bridge."""
+        prefix = address.rsplit(".", 1)[0]
+        for other in self.world.nodes:
+            if other is not node and any(it.rsplit(".", 1)[0] == prefix
+                                         for it in self.world.addresses_of(other)):
+                return other
+        raise ValueError(f"{node}: nobody else is on its bridge")
+
+    def end(self):
+        if self.cables is None:
+            return
+        lived = self.cables.poll() is None
+        self.carried = 0
+        try:
+            out, _ = self.cables.communicate(timeout=10)
+            self.carried = int(out.split()[-1])
+        except (subprocess.TimeoutExpired, IndexError, ValueError):
+            self.cables.kill()
+            lived = False
+        self.cables = None
+        self.lived = lived and self.carried > 0
+
+    def after(self):
+        if not getattr(self, "lived", False):
+            return ["the delayer died before its time or carried nothing"]
+        return []
+
+
+class FillDisk(Fault):
+    """The file system of one home is filled. A member that is enrolled meanwhile gives every
+    node something to write."""
+
+    reachable = True
+    ghost = None
+
+    def __init__(self, *words, seconds=10):
+        super().__init__(*words)
+        self.seconds = seconds
+
+    def begin(self):
+        self.fillers = []
+        for node in self.aimed:
+            filler = node.home.parent / "filler"
+            self.fillers.append(filler)
+            room = os.statvfs(filler.parent)
+            if room.f_bavail * room.f_frsize > 64 << 20:
+                continue  # it has no small disk of its own
+            with open(filler, "wb", buffering=0) as file:
+                try:
+                    while True:
+                        file.write(bytes(65536))
+                except OSError as why:
+                    if why.errno != errno.ENOSPC:
+                        raise
+                try:
+                    while True:
+                        file.write(bytes(512))
+                except OSError:
+                    pass
+        self.ghost = self.world.enrol_ghost()
+
+    def proof(self):
+        for node in self.targets:
+            probe = node.home.parent / "probe"
+            try:
+                probe.write_bytes(bytes(65536))
+            except OSError as why:
+                if why.errno != errno.ENOSPC:
+                    raise
+            else:
+                raise ValueError(f"{node}: a write of 64 KiB went through")
+            finally:
+                probe.unlink(missing_ok=True)
+            status = ask.status(node.control)
+            if not status or status["storage"]["state"] != "STORAGE_FULL":
+                raise ValueError(f"{node}: the status does not say STORAGE_FULL: "
+                                 f"{status and status['storage']}")
+        return f"ENOSPC, STORAGE_FULL, {status['storage']['unwritten']} unwritten"
+
+    def end(self):
+        for filler in self.fillers:
+            filler.unlink(missing_ok=True)
+
+    def after(self):
+        end = time.monotonic() + 20
+        wrong = self._storage()
+        while wrong and time.monotonic() < end:
+            time.sleep(0.2)
+            wrong = self._storage()
+        if self.ghost:
+            self.world.drop_ghost(self.ghost)
+        return wrong
+
+    def _storage(self):
+        wrong = []
+        for node in self.targets:
+            status = ask.status(node.control)
+            if not status or status["storage"] != {"state": "OK", "unwritten": 0}:
+                wrong.append(f"{node}: storage {status and status['storage']} "
+                             "20 s after there was room")
+        return wrong
+
+
+class Corrupt(Fault):
+    """Stops a node, flips bytes in its store, and starts it again."""
+
+    crashes = True
+    seconds = 2
+
+    def _sums(self):
+        return {path: hashlib.sha256(path.read_bytes()).digest()
+                for node in self.targets for path in self._files(node)}
+
+    @staticmethod
+    def _files(node):
+        return sorted(path for path in (node.home / "db").iterdir()
+                      if path.is_file() and path.name != "ballast" and path.stat().st_size)
+
+    def begin(self):
+        for node in self.aimed:
+            self.world.stop(node)
+        self.whole = self._sums()
+        for node in self.aimed:
+            for path in self._files(node):
+                self._flip(path)
+        self.changed = self._sums()
+
+    def _flip(self, path):
+        """Sixteen bytes where something is written."""
+        data = bytearray(path.read_bytes())
+        written = [at for at, byte in enumerate(data) if byte]
+        for at in self.rng.sample(written, min(16, len(written))):
+            data[at] ^= self.rng.randrange(1, 256)
+        with open(path, "r+b") as file:  # owner and mode stay
+            file.write(data)
+
+    def proof(self):
+        for node in self.targets:
+            same = [path.name for path in self._files(node)
+                    if self.whole.get(path) == self.changed.get(path)]
+            if same or not self.whole:
+                raise ValueError(f"{node}: {same or 'nothing'} differs not")
+        return f"{len(self.changed)} files differ"
+
+    def end(self):
+        for node in self.aimed:
+            self.world.start_again(node)
+
+    def after(self):
+        self.noticed = [node.name for node in self.targets
+                        if ask.counters(node.control).get("store_damaged")]
+        silent = {node.name for node in self.targets} - set(self.noticed)
+        return [f"{name}: nothing says that the store was damaged" for name in sorted(silent)]
