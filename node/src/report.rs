@@ -65,7 +65,7 @@ pub fn status(snapshot: &Snapshot) -> Value {
             "stale": view.counters.stale,
             "forged": refused(true),
             "malformed": refused(false) + counter(&["malformed"]),
-            "dropped": counter(&["gossip_dropped", "door_dropped", "door_limited"]),
+            "dropped": counter(&["gossip_over_share", "gossip_dropped", "door_dropped", "door_limited"]),
         },
         "memory": {
             "records": counter(&["memory_records"]),

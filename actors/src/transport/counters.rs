@@ -26,6 +26,8 @@ counters! {
     link_received,
     /// Door messages handed up.
     door_received,
+    /// Gossip messages discarded because their sender's share of the lane was full.
+    gossip_over_share,
     /// Gossip messages discarded because every permit was out.
     gossip_dropped,
     /// Rounds in which the link sockets were not read because every permit was out.

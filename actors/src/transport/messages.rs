@@ -13,6 +13,8 @@ use super::keys::Key;
 const EVENTS_MAX: usize = 256;
 /// Messages of a lane between the socket and the end of their processing.
 const GOSSIP_PERMITS: usize = 1024;
+/// As many of them as one sender may have: a lead's hundred children say ten things a second.
+pub(super) const GOSSIP_SHARE: usize = GOSSIP_PERMITS / 4;
 const LINK_PERMITS: usize = 1024;
 const DOOR_PERMITS: usize = 64;
 
@@ -91,6 +93,8 @@ pub struct Incoming {
     /// younger for it.
     pub at: Instant,
     pub(super) _permit: OwnedSemaphorePermit,
+    /// On the gossip lane: the place in its sender's share.
+    pub(super) _share: Option<OwnedSemaphorePermit>,
 }
 
 impl Incoming {
@@ -104,6 +108,7 @@ impl Incoming {
             reply: None,
             at: Instant::now(),
             _permit: permit,
+            _share: None,
         }
     }
 }

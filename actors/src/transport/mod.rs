@@ -26,6 +26,7 @@ mod readiness;
 mod reading;
 mod selftest;
 mod sending;
+mod shares;
 pub mod sockets;
 mod told;
 mod zap;

@@ -106,6 +106,10 @@ impl Thread {
                 count(&self.counters.malformed);
                 continue;
             };
+            let Some(share) = self.shares.take(peer) else {
+                count(&self.counters.gossip_over_share);
+                continue;
+            };
             let Some(permit) = permit(&self.lanes.gossip) else {
                 count(&self.counters.gossip_dropped);
                 continue;
@@ -114,6 +118,7 @@ impl Thread {
             let (topic, bytes) = (std::mem::take(topic), std::mem::take(bytes));
             batch.push(Incoming {
                 topic: Some(topic),
+                _share: Some(share),
                 ..Incoming::now(Lane::Gossip, peer, bytes, permit)
             });
         }

@@ -18,10 +18,11 @@ use super::gathering::Gathering;
 use super::inbox::Inbox;
 use super::inward::{Inward, MESH_SOCKETS, Which};
 use super::keys::Key;
-use super::messages::{Command, Event, Lanes};
+use super::messages::{Command, Event, GOSSIP_SHARE, Lanes};
 use super::outward::Outwards;
 use super::readiness::Source;
 use super::selftest::{self, Probe};
+use super::shares::Shares;
 
 use super::zap::{Bucket, Zap};
 
@@ -75,6 +76,7 @@ pub(super) struct Thread {
     pub(super) questions: Questions,
     pub(super) door_messages: Bucket,
     pub(super) gathering: Gathering,
+    pub(super) shares: Shares,
     /// The link sockets are left alone until permits return: that is the back-pressure.
     pub(super) link_paused: bool,
     /// Whose turn it was when no permit was left.
@@ -111,6 +113,7 @@ impl Thread {
             questions: Questions::new(context.clone(), config.keys.clone()),
             door_messages: Bucket::new(config.door_rate),
             gathering: Gathering::default(),
+            shares: Shares::new(GOSSIP_SHARE),
             link_paused: false,
             link_turn: None,
             unwatched: false,
@@ -319,6 +322,7 @@ impl Thread {
         for key in &removed {
             self.outward.forget(key);
             self.inward.routes.forget(key);
+            self.shares.forget(key);
         }
         if connected {
             tracing::info!(removed = removed.len(), "listening sockets are rebuilt");

@@ -57,19 +57,36 @@ async fn siblings_hear_each_other_on_their_own_topics_even_if_refused_at_first()
 
 #[tokio::test]
 async fn a_flood_stops_at_the_permits_and_links_lose_nothing_that_was_sent() {
-    let (mut parent, mut children) = family(1);
-    let child = &mut children[0];
-    exchange(&mut parent, child, "first").await;
+    let (mut parent, mut children) = family(6);
+    for child in &mut children {
+        exchange(&mut parent, child, "first").await;
+    }
     while parent.up.gossip.try_recv().is_ok() || parent.up.link.try_recv().is_ok() {}
     let gossip_before = read(&parent.counters.gossip_received);
     let link_before = read(&parent.counters.link_received);
 
-    holds("gossip is dropped", || {
-        (0..500).for_each(|_| child.publish("up", "flood"));
+    holds("one sender fills its share", || {
+        (0..500).for_each(|_| children[0].publish("up", "flood"));
+        read(&parent.counters.gossip_over_share) > 1000
+    })
+    .await;
+    let received = || read(&parent.counters.gossip_received) - gossip_before;
+    assert_eq!(received(), 256);
+    holds("another is heard all the same", || {
+        children[1].publish("up", "word");
+        received() > 256
+    })
+    .await;
+    assert_eq!(read(&parent.counters.gossip_dropped), 0);
+    holds("all of them fill the lane", || {
+        for child in &children {
+            (0..500).for_each(|_| child.publish("up", "flood"));
+        }
         read(&parent.counters.gossip_dropped) > 1000
     })
     .await;
-    assert_eq!(read(&parent.counters.gossip_received) - gossip_before, 1024);
+    assert_eq!(received(), 1024);
+    let child = &children[0];
     holds("the link's sender is held back", || {
         (0..500).for_each(|_| child.tell(parent.keys.public, "flood"));
         read(&child.counters.link_full) > 0
@@ -81,8 +98,8 @@ async fn a_flood_stops_at_the_permits_and_links_lose_nothing_that_was_sent() {
     // As messages are processed the rest comes, every one.
     holds("whatever was sent arrived", || {
         while parent.up.link.try_recv().is_ok() {}
-        let (received, sent) = (&parent.counters.link_received, &child.counters.sent);
-        read(received) == read(sent)
+        let sent = children.iter().map(|child| read(&child.counters.sent));
+        read(&parent.counters.link_received) == sent.sum::<u64>()
     })
     .await;
     assert!(read(&parent.counters.link_received) > 1024 + link_before);

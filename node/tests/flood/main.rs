@@ -335,7 +335,12 @@ fn a_flood_of_bad_frames_costs_neither_memory_nor_good_ones() {
     assert_eq!(grown("gossip_received"), sent(0));
     assert_eq!(grown("link_received"), sent(1));
     assert_eq!(grown("door_received"), sent(2));
-    for lost in ["gossip_dropped", "door_dropped", "door_limited"] {
+    for lost in [
+        "gossip_over_share",
+        "gossip_dropped",
+        "door_dropped",
+        "door_limited",
+    ] {
         assert_eq!(after(lost), 0, "{lost}");
     }
     // Each bad frame under its own counter, and no good one under any of them: the
