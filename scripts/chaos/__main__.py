@@ -37,7 +37,7 @@ def parse(words):
         description="Starts a mesh of sixteen nodes in three sectors, breaks it on purpose, and "
         "prints what happened.",
         epilog="verbs:\n" + "\n".join(f"  {verb:<10} {what}" for verb, what in VERBS.items())
-        + "\n\nexit: 0 all rows passed, 1 one failed, 2 it cannot run here or so")
+        + "\n\nexit: 0 all rows passed, 1 one failed, 2 wrong words, 77 no world can be made here")
     parser.add_argument("verb", choices=VERBS, metavar="VERB", nargs="?")
     parser.add_argument("--world", choices=("compose", "namespaces"),
                         help="else compose where an engine and the image are, or namespaces")
@@ -90,7 +90,7 @@ def choose(options):
                 return kind
     # The gate counts these.
     print("skipped: chaos " + "; ".join(f"{name} {lack}" for name, lack in why.items()))
-    raise SystemExit(2)
+    raise SystemExit(77)
 
 
 def chosen_rows(options, world):
@@ -160,7 +160,9 @@ def main():
             world.logs(out)
             picture = report.picture(world, watch.samples, drill.bands) if drill else None
         finally:
-            if not (options.keep and world.may_stay):
+            if options.keep and world.may_stay:
+                say(f"kept: the containers of the project {world.project}")
+            else:
                 world.close()
     return tell(options, world, out, results, picture, stopped, len(wanted))
 

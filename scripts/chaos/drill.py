@@ -1,5 +1,6 @@
 """Runs rows: whole before, the fault, whole after, and what must have held all along."""
 
+import subprocess
 import time
 
 from .world import SMALL_DISK
@@ -49,13 +50,7 @@ class Drill:
                          **((row.short or {}) if short else {}))
         begun_wall, begun = time.time(), time.monotonic()
         try:
-            fault.begin()
-            hold = min(fault.seconds, 3) if self.options.dud else fault.seconds
-            time.sleep(max(0, begun + hold - time.monotonic()))
-            try:
-                result["proof"] = fault.proof()
-            except ValueError as why:
-                wrong.append(f"the fault does not act: {why}")
+            self._act(fault, begun, result, wrong)
         finally:
             ended = time.monotonic()
             fault.end()
@@ -73,7 +68,8 @@ class Drill:
         if row.live and (live is None or live + offset > row.live):
             wrong.append(f"not live everywhere within {row.live} s")
         excused = set() if fault.reachable else {node.name for node in targets}
-        deaths, detect = self._deaths(begun, begun_wall, over, excused)
+        back = None if whole is None else whole + offset
+        deaths, detect = self._deaths(begun, begun_wall, over, excused, back)
         if deaths:
             wrong.append("evicted although it could be reached: " + self._words(deaths))
         if row.known and detect is not None and detect > row.known:
@@ -82,7 +78,7 @@ class Drill:
             wrong.append("neither known nor back")
         wrong += self._identities(ids, runs, fault, targets)
         result |= {
-            "detect_s": detect, "recover_s": None if whole is None else whole + offset,
+            "detect_s": detect, "recover_s": back,
             "live_s": None if live is None else live + offset,
             "acked_writes_lost": None, "split_decisions": None, "false_deaths": len(deaths),
             "peak_queue": watch.queue, "rss_max_mb": round(watch.rss, 1),
@@ -92,9 +88,21 @@ class Drill:
                  f"{' (' + result['proof'] + ')' if 'proof' in result else ''}")
         return result
 
-    def _deaths(self, begun, begun_wall, over, excused):
+    def _act(self, fault, begun, result, wrong):
+        """The fault up to its end, and the proof of it. What fails turns the row red."""
+        try:
+            fault.begin()
+            hold = min(fault.seconds, 3) if self.options.dud else fault.seconds
+            time.sleep(max(0, begun + hold - time.monotonic()))
+            result["proof"] = fault.proof()
+        except ValueError as why:
+            wrong.append(f"the fault does not act: {why}")
+        except (RuntimeError, OSError, subprocess.SubprocessError, KeyError, TypeError) as why:
+            wrong.append(f"the fault could not be made: {type(why).__name__}: {why}")
+
+    def _deaths(self, begun, begun_wall, over, excused, back):
         """The pairs (observer, whom) of reachable nodes of which one took the other for
-        dead, and when the first target was, in seconds."""
+        dead, and when a target was, in seconds. From `back` on nobody is excused."""
         names = {node.id: node.name for node in self.world.nodes if node.id}
         shorts = {key[:8]: name for key, name in names.items()}
         seen = [(at - begun, observer, names.get(whom))
@@ -104,9 +112,10 @@ class Drill:
                  for at, observer, whom in self.world.evictions(begun_wall)]
         deaths, detect = set(), None
         for at, observer, whom in seen:
-            if observer in excused or whom is None:
+            late = back is not None and at > back
+            if whom is None or (observer in excused and not late):
                 continue
-            if whom in excused:
+            if whom in excused and not late:
                 detect = at if detect is None else min(detect, at)
             else:
                 deaths.add((observer, whom))

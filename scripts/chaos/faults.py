@@ -1,6 +1,7 @@
 """The faults. Each has `targets`, which it is meant for, and `aimed`, which it is done to:
 the same, unless the drill proves itself. What it says of its effect it reads at the targets."""
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -25,6 +26,8 @@ class Fault:
     def __init__(self, world, targets, aimed, options):
         self.world, self.targets, self.aimed, self.options = world, targets, aimed, options
         self.rng = random.Random(options.seed)
+        # What `end` undoes, however far `begin` came.
+        self.pids, self.done = [], []
         self.before = {node.name: (node.pid, start_of(node.pid)) for node in targets}
 
     def begin(self):
@@ -73,6 +76,7 @@ class Stop(Fault):
 
     def begin(self):
         for node in self.aimed:
+            self.done.append(node)
             self.world.stop(node)
 
     def proof(self):
@@ -83,7 +87,7 @@ class Stop(Fault):
         return "stopped"
 
     def end(self):
-        for node in self.aimed:
+        for node in self.done:
             self.world.start_again(node)
 
 
@@ -106,7 +110,8 @@ class Pause(Fault):
 
     def end(self):
         for pid in self.pids:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 class Drop(Fault):
@@ -148,7 +153,6 @@ class Unplug(Fault):
         self.seconds = seconds
 
     def begin(self):
-        self.done = []
         for node in self.aimed:
             self.done.append(node)
             self.world.unplug(node)
@@ -237,10 +241,9 @@ class FillDisk(Fault):
         self.seconds = seconds
 
     def begin(self):
-        self.fillers = []
         for node in self.aimed:
             filler = node.home.parent / "filler"
-            self.fillers.append(filler)
+            self.done.append(filler)
             room = os.statvfs(filler.parent)
             if room.f_bavail * room.f_frsize > 64 << 20:
                 continue  # it has no small disk of its own
@@ -277,7 +280,7 @@ class FillDisk(Fault):
         return f"ENOSPC, STORAGE_FULL, {status['storage']['unwritten']} unwritten"
 
     def end(self):
-        for filler in self.fillers:
+        for filler in self.done:
             filler.unlink(missing_ok=True)
 
     def after(self):
@@ -307,8 +310,13 @@ class Corrupt(Fault):
     seconds = 2
 
     def _sums(self):
-        return {path: hashlib.sha256(path.read_bytes()).digest()
-                for node in self.targets for path in self._files(node)}
+        sums = {}
+        for path in (path for node in self.targets for path in self._files(node)):
+            try:
+                sums[path] = hashlib.sha256(path.read_bytes()).digest()
+            except FileNotFoundError:
+                pass  # of a node that runs on
+        return sums
 
     @staticmethod
     def _files(node):
@@ -317,6 +325,7 @@ class Corrupt(Fault):
 
     def begin(self):
         for node in self.aimed:
+            self.done.append(node)
             self.world.stop(node)
         self.whole = self._sums()
         for node in self.aimed:
@@ -342,7 +351,7 @@ class Corrupt(Fault):
         return f"{len(self.changed)} files differ"
 
     def end(self):
-        for node in self.aimed:
+        for node in self.done:
             self.world.start_again(node)
 
     def after(self):

@@ -57,9 +57,10 @@ def picture(world, samples, bands):
         width = max(1.5, x(until) - x(since))
         # Labels of neighbours at different heights.
         y = TOP + 4 + number % 4 * 14
+        at = min(x(since), WIDTH - RIGHT - 7 * len(label))
         out.append(f"<rect x='{x(since):.1f}' y='{y}' width='{width:.1f}' "
                    f"height='{height - 40 - y}' fill='#d33' fill-opacity='.15'/>"
-                   f"<text x='{x(since):.1f}' y='{y - 2}' fill='#a00'>{escape(label)}</text>")
+                   f"<text x='{at:.1f}' y='{y - 2}' fill='#a00'>{escape(label)}</text>")
     for top, low, high, name in ((TOP + 60, 0, count, "live"), (r_top, 0, 1, "r of the root")):
         out.append(f"<line x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{top + BAND}' y2='{top + BAND}' "
                    f"stroke='#888'/><text x='8' y='{top + 10}'>{high}</text>"
