@@ -56,6 +56,7 @@ def parse(words):
                         help="proves the drill: nothing is done, or to another: every row must fail")
     parser.add_argument("--out", help="folder for picture, JSON and logs [a new one in /tmp]")
     parser.add_argument("--json", action="store_true", help="print JSON, not the table")
+    parser.add_argument("--override", help="one more compose file, on top (compose)")
     parser.add_argument("--keep", action="store_true", help="leave the containers (compose)")
     parser.add_argument("--list", action="store_true", help="print the rows of the drill")
     options = parser.parse_args(words)
@@ -107,12 +108,6 @@ def chosen_rows(options, world):
     return [known[key] for key in keys]
 
 
-def load(count):
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    say(f"load: {count} busy loops")
-    return busy
-
-
 def interrupted(number, _):
     raise KeyboardInterrupt(signal.Signals(number).name)
 
@@ -129,50 +124,88 @@ def main():
         signal.signal(number, interrupted)
     out = pathlib.Path(options.out or f"/tmp/chorus-chaos-{os.getpid()}")
     out.mkdir(parents=True, exist_ok=True)
-    results, busy, watch, world, drill = [], [], None, kind(options, say), None
-    stopped = None
+    run = Run(options, kind, out)
     say(f"seed {options.seed}, output in {out}")
+    stopped = picture = None
     try:
-        begun = time.monotonic()
-        world.start()
-        watch = Watch(world)
-        _, whole, missing = watch.until_whole(begun, START_LIMIT)
-        if whole is None:
-            raise RuntimeError(f"not whole {START_LIMIT} s after its start: {'; '.join(missing)}")
-        say(f"{len(world.nodes)} nodes whole after {whole:.1f} s")
+        run.begin()
         if options.load:
-            busy = load(os.cpu_count())
-        drill, rng = Drill(world, watch, options, say), random.Random(options.seed)
-        for row in wanted:
-            results.append(drill.row(row, rng, options.short))
+            run.load(os.cpu_count())
+        run.rows(wanted)
     except (RuntimeError, OSError, subprocess.SubprocessError, KeyboardInterrupt) as why:
         stopped = f"{type(why).__name__}: {why}"
     finally:
         # What clears up shall not be cut off by a second signal.
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
-        for process in busy:
-            process.kill()
-            process.wait()
+        run.end_load()
+        run.end(out, options.keep)
+    return tell(run, out, stopped, len(wanted))
+
+
+class Run:
+    """The rows at a mesh; at a new one, when the last was not whole again."""
+
+    def __init__(self, options, kind, out):
+        self.options, self.kind, self.out = options, kind, out
+        self.world = self.watch = None
+        self.busy, self.results, self.samples, self.bands = [], [], [], []
+
+    def begin(self):
+        begun = time.monotonic()
+        self.world = self.kind(self.options, say)
+        self.world.start()
+        self.watch = Watch(self.world, self.samples)
+        _, whole, missing = self.watch.until_whole(begun, START_LIMIT)
+        if whole is None:
+            raise RuntimeError(f"not whole {START_LIMIT} s after its start: {'; '.join(missing)}")
+        say(f"{len(self.world.nodes)} nodes whole after {whole:.1f} s")
+
+    def rows(self, wanted):
+        rng = random.Random(self.options.seed)
+        for number, row in enumerate(wanted):
+            drill = Drill(self.world, self.watch, self.options, say, self.bands)
+            self.results.append(drill.row(row, rng, self.options.short))
+            is_last = number + 1 == len(wanted)
+            if self.results[-1]["recover_s"] is None and not is_last:
+                say("not whole again: the next row gets a new mesh")
+                self.end(self.out / f"before-{wanted[number + 1].key}")
+                self.begin()
+
+    def end(self, out, keep=False):
+        """Ends the mesh; its logs go to `out`."""
+        world, watch, self.watch = self.world, self.watch, None
         if watch:
             watch.close()
+        if world is None:
+            return
         try:
+            out.mkdir(exist_ok=True)
             world.logs(out)
-            picture = report.picture(world, watch.samples, drill.bands) if drill else None
         finally:
-            if options.keep and world.may_stay:
+            if keep and world.may_stay:
                 say(f"kept: the containers of the project {world.project}")
             else:
                 world.close()
-    return tell(options, world, out, results, picture, stopped, len(wanted))
+
+    def load(self, count):
+        self.busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"])
+                     for _ in range(count)]
+        say(f"load: {count} busy loops")
+
+    def end_load(self):
+        for process in self.busy:
+            process.kill()
+            process.wait()
 
 
-def tell(options, world, out, results, picture, stopped, wanted):
+def tell(run, out, stopped, wanted):
+    options, world, results = run.options, run.world, run.results
     text = report.to_json(world, options, results)
     (out / "chaos.json").write_text(text + "\n")
     print(text if options.json else report.table(results))
-    if picture:
-        (out / "timeline.svg").write_text(picture)
+    if run.samples:
+        (out / "timeline.svg").write_text(report.picture(world, run.samples, run.bands))
         say(f"timeline: {out / 'timeline.svg'}")
     if stopped:
         print(f"FAILED: {stopped}", file=sys.stderr)

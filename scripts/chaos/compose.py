@@ -22,7 +22,7 @@ class Compose(World):
     def __init__(self, options, say):
         super().__init__(options, say)
         self.docker = options.docker
-        self.project = f"chaos{os.getpid()}"
+        self.project = self.dir.name.lower()
         self.lock = threading.Lock()
         self.places = {}     # name of a node -> (container, pid, start of that process)
         self.resolved = 0.0
@@ -32,6 +32,7 @@ class Compose(World):
         # Version 1.29 reads JSON as YAML, and its own client is slow but only used here.
         run(*compose_command(self.docker), "-p", self.project,
             "-f", self.options.repo / "docker/compose.yml", "-f", self.dir / "override.json",
+            *(("-f", self.options.override) if self.options.override else ()),
             *words, env={**os.environ, "CHORUS_IMAGE": self.options.image, "CHORUS_MESH": "chaos"})
 
     def start(self):

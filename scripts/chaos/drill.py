@@ -11,9 +11,9 @@ SETTLE = 1.0
 
 
 class Drill:
-    def __init__(self, world, watch, options, say):
+    def __init__(self, world, watch, options, say, bands):
         self.world, self.watch, self.options, self.say = world, watch, options, say
-        self.bands = []  # (from, to, label) for the picture
+        self.bands = bands  # (from, to, label) for the picture
 
     def _targets(self, row, rng):
         wanted = SMALL_DISK if row.target == "small-disk" else self.options.target or row.target
@@ -69,7 +69,8 @@ class Drill:
             wrong.append(f"not live everywhere within {row.live} s")
         excused = set() if fault.reachable else {node.name for node in targets}
         back = None if whole is None else whole + offset
-        deaths, detect = self._deaths(begun, begun_wall, over, excused, back)
+        deaths, detect = self._deaths(begun, begun_wall, over, excused,
+                                      None if whole is None else ended - begun + whole)
         if deaths:
             wrong.append("evicted although it could be reached: " + self._words(deaths))
         if row.known and detect is not None and detect > row.known:
@@ -81,9 +82,14 @@ class Drill:
             "detect_s": detect, "recover_s": back,
             "live_s": None if live is None else live + offset,
             "acked_writes_lost": None, "split_decisions": None, "false_deaths": len(deaths),
+            "most_counted": max((live for at, _, live, _ in list(watch.samples)
+                                 if begun <= at <= over), default=None),
             "peak_queue": watch.queue, "rss_max_mb": round(watch.rss, 1),
             "back_before": detect is None and fault.crashes and whole is not None,
             "wrong": wrong, "ok": not wrong}
+        if (result["most_counted"] or 0) > len(world.nodes):
+            self.say(f"  note: a node summed up {result['most_counted']} phases "
+                     f"of {len(world.nodes)} nodes")
         self.say(f"  {'ok' if not wrong else 'FAILED: ' + '; '.join(wrong)}"
                  f"{' (' + result['proof'] + ')' if 'proof' in result else ''}")
         return result
@@ -102,7 +108,8 @@ class Drill:
 
     def _deaths(self, begun, begun_wall, over, excused, back):
         """The pairs (observer, whom) of reachable nodes of which one took the other for
-        dead, and when a target was, in seconds. From `back` on nobody is excused."""
+        dead, and when a target was, in seconds. `back` seconds after its begin all
+        is whole, and from then on nobody is excused."""
         names = {node.id: node.name for node in self.world.nodes if node.id}
         shorts = {key[:8]: name for key, name in names.items()}
         seen = [(at - begun, observer, names.get(whom))

@@ -19,7 +19,7 @@ class Namespaces(World):
     def __init__(self, options, say):
         super().__init__(options, say)
         self.chorus = options.chorus
-        self.prefix = f"chaos{os.getpid()}"
+        self.prefix = self.dir.name
         self.switch = f"/var/run/netns/{self.prefix}-switch"
         self.plans = {}     # name -> the words that start it
         self.processes = {}

@@ -16,10 +16,10 @@ QUEUES = ("delivery_waiting", "items_unwritten", "items_waited_for")
 class Watch:
     """`latest` holds of each name (time of the question, status or None)."""
 
-    def __init__(self, world):
+    def __init__(self, world, samples):
         self.world = world
         self.latest = {}
-        self.samples = []   # (time, name, live, order) for the picture
+        self.samples = samples  # (time, name, live, order) for the picture
         self.evicted = []   # (time, observer, whom) as seen in tables of peers
         self.lowest = {}    # name -> faults in its Lamport time, as text
         self.lamport = {}   # name -> the greatest that it said
