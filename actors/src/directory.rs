@@ -278,7 +278,7 @@ impl State {
             roster: self.told.clone(),
             items: directory.items(),
             digest: *directory.digest(),
-            unwritten: self.failed.len() as u64,
+            unwritten: self.unwritten(),
             dropped: self.dropped,
             rejected: self.rejected,
             waiting_on: directory.waiting_on().map(|(node, ..)| node).collect(),

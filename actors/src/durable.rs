@@ -122,6 +122,12 @@ impl State {
         }
     }
 
+    /// Writes that failed and wait, and those under way of what was made here.
+    pub(crate) fn unwritten(&self) -> u64 {
+        let under_way = self.pending.values().filter(|it| it.own).count();
+        (self.failed.len() + under_way) as u64
+    }
+
     /// The disk did not take it. Whoever stands at the door is told at once.
     fn not_durable(
         &mut self,

@@ -176,6 +176,9 @@ pub struct UpArgs {
     /// Others reach this node by this machine's host name
     #[arg(long)]
     pub advertise_hostname: bool,
+    /// As for `run`: only for a lost count of starts and nobody to ask
+    #[arg(long, value_name = "INCARNATION")]
+    pub above: Option<u64>,
     #[command(flatten)]
     pub net: NetArgs,
 }

@@ -82,8 +82,14 @@ pub fn plan(loaded: Loaded, settings: &Settings) -> Result<Plan, Failure> {
     }
     warn_of_unresolved(settings.advertise.clone());
     let ports = as_before(&loaded.home, settings.host, settings.ports);
+    // A kill between a home's last key and this: the home is whole.
+    let _ = fs::remove_dir_all(loaded.home.making());
+    let root_key = loaded.root_key().unwrap_or_else(|why| {
+        tracing::warn!(%why, "the mesh's root key cannot be read: nobody is let enrol others");
+        None
+    });
     Ok(Plan {
-        root_key: loaded.root_key()?,
+        root_key,
         home: loaded.home,
         identity: loaded.identity,
         curve: loaded.curve,
@@ -226,6 +232,9 @@ pub fn refuse_used(home: &Home) -> Result<(), Failure> {
         let message = format!("a node lives in {dir} already; nothing was changed");
         return Err(Failure::refused("home_used", message).hint("choose another --dir"));
     }
+    if begun(home).is_some() {
+        return Ok(());
+    }
     let left = PARTS.iter().find(|part| {
         let mut names = fs::read_dir(home.dir().join(part)).into_iter().flatten();
         names.next().is_some()
@@ -242,6 +251,31 @@ pub fn refuse_used(home: &Home) -> Result<(), Failure> {
 
 /// The folders of a home that a node fills.
 const PARTS: [&str; 5] = ["identity", "mesh", "operator", "db", "journal"];
+
+/// The keys of a home whose making was cut short, by a kill or a power cut. A door may have
+/// welcomed them, and then welcomes them again with the same token, though it is used up.
+pub fn begun(home: &Home) -> Option<(Identity, CurveKeys)> {
+    let making = home.making();
+    let identity = Identity::from_seed(&read_key(&making.join("node.key")).ok()?);
+    let curve = CurveKeys::from_secret(read_key(&making.join("curve.key")).ok()?);
+    Some((identity, curve))
+}
+
+/// Keeps the new keys until the home is whole. The node's is last: without it nothing is begun.
+fn begin(home: &Home, founding: &Founding<'_>) -> Result<(), Failure> {
+    let making = home.making();
+    make_dir(&making).map_err(broken)?;
+    write_key(&making.join("curve.key"), &founding.curve.secret).map_err(broken)?;
+    write_key(&making.join("node.key"), &founding.identity.seed()).map_err(broken)
+}
+
+/// Takes away what a making left, all but the keys that it began with.
+fn clear(home: &Home) {
+    // What cannot be taken away, the next try names.
+    for part in PARTS.iter().chain(&["run"]) {
+        let _ = fs::remove_dir_all(home.dir().join(part));
+    }
+}
 
 /// Makes a home, with the first `items` of its directory. They are asked for
 /// when the folders are there and locked, so that no token is used up for a home
@@ -261,13 +295,14 @@ pub fn make(
     let lock = home.lock().map_err(broken)?;
     // Somebody may have been here between the first look and the lock.
     refuse_used(home)?;
-    let made = home.create().map_err(broken);
+    if begun(home).is_some() {
+        clear(home);
+    }
+    let made = begin(home, founding).and_then(|()| home.create().map_err(broken));
     let made = made.and_then(|()| fill(home, founding, &items()?, had_config));
+    let _ = fs::remove_dir_all(home.making());
     if made.is_err() {
-        // The failure is what counts; what cannot be taken away, the next try names.
-        for part in PARTS.iter().chain(&["run"]) {
-            let _ = fs::remove_dir_all(home.dir().join(part));
-        }
+        clear(home);
         if !had_config {
             let _ = fs::remove_file(home.config());
         }
@@ -356,6 +391,13 @@ pub fn broken(why: HomeError) -> Failure {
 fn store_failed(why: chorus_storage::Error) -> Failure {
     Failure::failed("store", why.to_string())
         .hint("look at the room on the disk, and whether another process has the home")
+}
+
+/// By what names the running node is reached, as `run/addresses.json` says it.
+pub fn advertised(home: &Home) -> Option<Vec<String>> {
+    let text = fs::read(home.addresses()).ok()?;
+    let addresses: Value = serde_json::from_slice(&text).ok()?;
+    serde_json::from_value(addresses["advertise"].clone()).ok()
 }
 
 /// The door's port of the running node, as `run/addresses.json` says it

@@ -19,11 +19,23 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
+use tokio::sync::watch;
+
 use cli::{Cli, Context, Verb};
 use error::Failure;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("invariant: the system gives what an event loop needs");
+    let code = runtime.block_on(chorus());
+    // Somebody may still wait for a door that does not open: nobody waits for that.
+    runtime.shutdown_background();
+    code
+}
+
+async fn chorus() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(why) => return unparsed(&why),
@@ -47,7 +59,7 @@ async fn dispatch(ctx: Context, verb: Verb) -> Result<(), Failure> {
         Verb::Config { what } => verbs::config::run(&ctx, what),
         Verb::Run { above } => {
             limits::raise_open_files();
-            verbs::run::run(ctx, above).await
+            verbs::run::run(ctx, above, watch::Sender::new(0)).await
         }
         Verb::Up(args) => {
             limits::raise_open_files();

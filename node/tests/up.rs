@@ -80,3 +80,47 @@ fn a_mesh_begins_by_itself_through_a_coordinator_s_door_and_comes_back_as_it_was
         dir.join("agent").exists()
     });
 }
+
+#[test]
+fn a_join_that_was_cut_short_goes_on_with_its_keys_though_the_token_is_used_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let token = dir.join("token").display().to_string();
+    let mut operator = Process::new(dir, "operator", None);
+    let invite = format!("--invite=file={token},role=agent,sector=s1,cluster=c1,name=x");
+    up(
+        &mut operator,
+        &["--mesh", "test", "--name", "operator", &invite],
+    );
+    until("a token", Duration::from_secs(30), || {
+        Path::new(&token).exists()
+    });
+    // The one in the file is made anew each minute.
+    let used = dir.join("used").display().to_string();
+    std::fs::copy(&token, &used).unwrap();
+    let mut member = Process::new(dir, "x", None);
+    up(&mut member, &["--token", &used]);
+    let mut nodes = vec![operator, member];
+    whole(&nodes, "at first", Duration::from_secs(30));
+    let before = id(&nodes[1]);
+    nodes[1].kill();
+
+    // As a kill leaves it after the door's answer: the keys are kept aside, and all is there
+    // but what makes it a home.
+    let home = nodes[1].home.clone();
+    std::fs::create_dir(home.join("making")).unwrap();
+    for key in ["node.key", "curve.key"] {
+        let kept = home.join("making").join(key);
+        std::fs::copy(home.join("identity").join(key), kept).unwrap();
+    }
+    std::fs::remove_file(home.join("identity/node.key")).unwrap();
+    up(&mut nodes[1], &["--token", &used]);
+    whole(&nodes, "again", Duration::from_secs(30));
+    assert_eq!(id(&nodes[1]), before);
+    assert!(!home.join("making").exists());
+
+    // For anybody else it is used up.
+    let mut other = Process::new(dir, "y", None).command();
+    let refused = other.args(["up", "--token", &used]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+}

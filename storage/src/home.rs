@@ -117,6 +117,10 @@ impl Home {
     pub fn boot(&self) -> PathBuf {
         self.dir.join("identity/boot")
     }
+    /// `making`, the new keys while the home is being made.
+    pub fn making(&self) -> PathBuf {
+        self.dir.join("making")
+    }
     /// `mesh`, the folder of the root's public key and the roster.
     pub fn mesh(&self) -> PathBuf {
         self.dir.join("mesh")

@@ -127,7 +127,11 @@ fn doors(loaded: &Loaded, settings: &Settings) -> Result<Vec<String>, Failure> {
         })?,
         configured => home::bound_door(&loaded.home).unwrap_or(configured),
     };
-    let mut hosts = settings.advertise.clone();
+    // A running node may have been told other names than its home's configuration.
+    let mut hosts = match home::advertised(&loaded.home) {
+        Some(hosts) if settings.advertise.is_empty() => hosts,
+        _ => settings.advertise.clone(),
+    };
     if hosts.is_empty() {
         let is_any = settings.host.is_unspecified();
         if is_any {

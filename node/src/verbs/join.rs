@@ -35,7 +35,7 @@ pub fn join(ctx: &Context, args: &JoinArgs) -> Result<(MeshId, Member), Failure>
     home::refuse_used(&home)?;
     let config = new_config(ctx, &args.net)?;
 
-    let (identity, curve) = new_keys()?;
+    let (identity, curve) = home::begun(&home).map_or_else(new_keys, Ok)?;
     let enrol = Enrol {
         token: token_bytes,
         curve: CurveKey(curve.public),

@@ -89,7 +89,9 @@ pub async fn in_running(
     let deadline = Instant::now() + CONFIRM_MAX;
     while Instant::now() < deadline {
         let now = live.snapshot().await.ok_or_else(control::stopping)?;
-        if now.roster.is_revoked(&node) {
+        let unwritten = now.counters.iter().find(|it| it.0 == "items_unwritten");
+        // Told to neighbours with what one of them said, it may still wait for our own disk.
+        if now.roster.is_revoked(&node) && unwritten.is_none_or(|it| it.1 == 0) {
             tracing::warn!(node = %node, reason, "revoked");
             return Ok(done(&snapshot.roster, &node, count, true));
         }
@@ -101,8 +103,8 @@ pub async fn in_running(
         .iter()
         .any(|it| it.0 == "disk_full" && it.1 > 0)
     {
-        let message = "the disk of this node is full: the revocation is made and waits for room, \
-            and nobody has been told of it";
+        let message = "the disk of this node is full: the revocation is made and waits for room; \
+            until then it is not durable here, and others may not have been told";
         return Err(
             Failure::new(exit::NOT_CONFIRMED, "disk_full", message).hint(
                 "make room on the disk that holds the home and leave the node running: it goes out \

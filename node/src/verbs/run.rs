@@ -11,6 +11,7 @@ use chorus_storage::home::write_atomic;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use super::recall;
 use crate::cli::Context;
@@ -25,13 +26,18 @@ const RESTARTS_MAX: usize = 5;
 const START_TRIES: usize = 3;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
-pub async fn run(ctx: Context, above: Option<u64>) -> Result<(), Failure> {
+/// Runs it; `listens` counts how often it has begun to listen.
+pub async fn run(
+    ctx: Context,
+    above: Option<u64>,
+    listens: watch::Sender<u64>,
+) -> Result<(), Failure> {
     let settings = Settings::load(&ctx)?;
     telemetry::start(&settings);
     let mut interrupts = Interrupts::new()?;
     let mut restarts: VecDeque<Instant> = VecDeque::new();
     loop {
-        let Some(why) = once(&ctx, &settings, above, &mut interrupts).await? else {
+        let Some(why) = once(&ctx, &settings, above, &mut interrupts, &listens).await? else {
             return Ok(());
         };
         // A panic is mended by a new run, a new incarnation; a loop of panics is
@@ -60,6 +66,7 @@ async fn once(
     settings: &Settings,
     above: Option<u64>,
     interrupts: &mut Interrupts,
+    listens: &watch::Sender<u64>,
 ) -> Result<Option<Fatal>, Failure> {
     let mut plan = home::plan(home::load(&ctx.dir)?, settings)?;
     let home = plan.home.clone();
@@ -89,10 +96,11 @@ async fn once(
         }
     };
     warn_of_other_port(settings.metrics, metrics.as_ref());
-    let ended = match announce(&node, &home, metrics.as_ref()) {
+    let ended = match announce(&node, &home, &settings.advertise, metrics.as_ref()) {
         Ok(control) => {
             let (live, asked) = live::channel();
             notify::ready();
+            listens.send_modify(|starts| *starts += 1);
             let told = notify::keep(live.clone());
             let serving = serve(control, metrics, live, home.clone());
             tokio::select! {
@@ -115,6 +123,7 @@ async fn once(
 fn announce(
     node: &Node,
     home: &Home,
+    advertise: &[String],
     metrics: Option<&TcpListener>,
 ) -> Result<UnixListener, Failure> {
     let control = control::listen(home)?;
@@ -128,6 +137,7 @@ fn announce(
         "publisher": bound.publisher,
         "subscriber": bound.subscriber,
         "door": bound.door,
+        "advertise": advertise,
         "metrics": metrics.map(|address| format!("http://{address}/metrics")),
         "control": control::path(home),
     });
