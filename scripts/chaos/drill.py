@@ -8,6 +8,7 @@ from .world import SMALL_DISK
 START_LIMIT = 90
 # Longer than a look and an answer take, so that the last eviction is seen as well.
 SETTLE = 1.0
+IDLE = "the fault does not act"
 
 
 class Drill:
@@ -102,7 +103,7 @@ class Drill:
             time.sleep(max(0, begun + hold - time.monotonic()))
             result["proof"] = fault.proof()
         except ValueError as why:
-            wrong.append(f"the fault does not act: {why}")
+            wrong.append(f"{IDLE}: {why}")
         except (RuntimeError, OSError, subprocess.SubprocessError, KeyError, TypeError) as why:
             wrong.append(f"the fault could not be made: {type(why).__name__}: {why}")
 
