@@ -131,11 +131,15 @@ class Drill:
 
     @staticmethod
     def _words(deaths):
-        by = {}
+        """Who was evicted by whom; many are counted."""
+        by, words = {}, lambda names: ", ".join(names) if len(names) < 4 else f"{len(names)} nodes"
         for observer, whom in sorted(deaths):
             by.setdefault(whom, []).append(observer)
-        return ", ".join(f"{whom} by {observers[0] if len(observers) == 1 else len(observers)}"
-                         for whom, observers in by.items())
+        groups = {}
+        for whom, observers in by.items():
+            groups.setdefault(tuple(observers), []).append(whom)
+        return "; ".join(f"{words(whoms)} by {words(observers)}"
+                         for observers, whoms in groups.items())
 
     def _identities(self, ids, runs, fault, targets):
         wrong, crashed = [], {node.name for node in targets} if fault.crashes else set()
