@@ -84,3 +84,57 @@ docker_client() {
     echo "no Docker engine answers: start one, or install docker.io (apt-get)" >&2
     exit 2
 }
+
+# Everything to build for aarch64 on Debian: a compiler, and Rust's std from rustup where
+# that gives it, else from Debian's packages. Sets the variables that cargo builds by.
+need_cross() {
+    local triple=aarch64-unknown-linux-gnu as_root=()
+    command -v aarch64-linux-gnu-g++ >/dev/null || need_packages crossbuild-essential-arm64
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+    export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
+    export CXX_aarch64_unknown_linux_gnu=aarch64-linux-gnu-g++
+    export AR_aarch64_unknown_linux_gnu=aarch64-linux-gnu-ar
+    [ ! -d "$(rustc --print target-libdir --target "$triple")" ] || return 0
+    echo "missing: Rust's std for $triple, asked of rustup" >&2
+    ! timeout 300 rustup target add "$triple" >&2 || return 0
+    echo "rustup does not give it: Debian's rustc-web and libstd-rust-web-dev:arm64" >&2
+    [ "$(id -u)" = 0 ] || as_root=(sudo)
+    "${as_root[@]}" dpkg --add-architecture arm64
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends rustc-web libstd-rust-web-dev:arm64 >&2
+    export RUSTC=/usr/bin/rustc
+}
+
+# The release binary for aarch64; prints its path. Only the last link is another for a
+# static one (`cross_binary static`), so that both share everything that is compiled.
+cross_binary() {
+    local triple=aarch64-unknown-linux-gnu flags=()
+    [ "${1:-}" != static ] || flags=(-C target-feature=+crt-static)
+    cargo rustc --release --locked --target "$triple" -p chorus-node --bin chorus \
+        -- "${flags[@]}" >&2
+    echo "${CARGO_TARGET_DIR:-$PWD/target}/$triple/release/chorus"
+}
+
+# The newest version of a library that a binary needs, by the prefix of its symbols:
+# `needs_newest FILE GLIBC` is such as 2.34; nothing where it does not need it.
+needs_newest() {
+    readelf --dyn-syms --wide "$1" | grep -oE "$2_[0-9.]+" | cut -d_ -f2 | sort -uV | tail -n 1
+}
+
+# Whether a version is at most another.
+at_most() {
+    [ "$(printf '%s\n' "$1" "$2" | sort -V | tail -n 1)" = "$2" ]
+}
+
+# Debian 12 and Raspberry Pi OS bookworm: glibc 2.36, and libstdc++ of GCC 12.
+runs_on_bookworm() {
+    local pair needed
+    for pair in GLIBC=2.36 GLIBCXX=3.4.30; do
+        needed=$(needs_newest "$1" "${pair%=*}" || true)
+        if ! at_most "${needed:-0}" "${pair#*=}"; then
+            echo "$1 needs ${pair%=*} $needed; Debian bookworm has ${pair#*=}" >&2
+            return 1
+        fi
+    done
+}
