@@ -53,7 +53,7 @@ def parse(words):
     parser.add_argument("--restart-after", type=float, default=5,
                         help="seconds until a process comes back (namespaces) [%(default)s]")
     parser.add_argument("--dud", choices=("nothing", "elsewhere"),
-                        help="proves the drill: nothing is done, or to another; exit 0 if each row sees it")
+                        help="proves the drill: does nothing, or to another; exit 0 if each row sees")
     parser.add_argument("--out", help="folder for picture, JSON and logs [a new one in /tmp]")
     parser.add_argument("--json", action="store_true", help="print JSON, not the table")
     parser.add_argument("--override", help="one more compose file, on top (compose)")

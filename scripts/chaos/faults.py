@@ -134,7 +134,8 @@ class Drop(Fault):
             if not hit:
                 raise ValueError(f"{node}: no packet was dropped, of {seen}")
             share = 100 * hit / seen
-            if self.percent < 100 and seen >= 500 and abs(share - self.percent) > 0.5 * self.percent:
+            far = abs(share - self.percent) > 0.5 * self.percent
+            if seen >= 500 and self.percent < 100 and far:
                 raise ValueError(f"{node}: {share:.1f} % lost, not {self.percent}")
             said.append((hit, seen))
         hit, seen = (sum(column) for column in zip(*said))
