@@ -116,7 +116,7 @@ def main():
     options = parse(sys.argv[1:])
     if options.list:
         for row in rows.DRILL:
-            print(f"{row.key:<18} {row.label:<18} {row.target}")
+            print(f"{row.key:<18} {row.target}")
         return 0
     kind = choose(options)
     wanted = chosen_rows(options, kind.name)

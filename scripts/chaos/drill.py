@@ -36,19 +36,21 @@ class Drill:
     def row(self, row, rng, short=False):
         world, watch = self.world, self.watch
         targets = self._targets(row, rng)
-        result = {"fault": row.label, "row": row.key,
+        fault = row.make(world, targets, self._aim(targets), self.options,
+                         **((row.short or {}) if short else {}))
+        label = row.label.format(fault.seconds)
+        result = {"fault": label, "row": row.key,
                   "target": "all" if len(targets) == len(world.nodes) else
                   ",".join(node.name for node in targets)}
         wrong = []
-        self.say(f"{row.label}: {result['target']}")
+        self.say(f"{label}: {result['target']}")
         _, whole, missing = watch.until_whole(time.monotonic(), 60)
         if whole is None:
             wrong.append(f"not whole before: {'; '.join(missing[:3])}")
         runs = {name: status["incarnation"] for name, (_, status) in watch.latest.items() if status}
         ids = {node.name: node.id for node in world.nodes}
         watch.queue = watch.rss = 0
-        fault = row.make(world, targets, self._aim(targets), self.options,
-                         **((row.short or {}) if short else {}))
+        fault.look()
         begun_wall, begun = time.time(), time.monotonic()
         try:
             self._act(fault, begun, result, wrong)
@@ -62,7 +64,7 @@ class Drill:
         time.sleep(SETTLE)
         over = time.monotonic()
         self.bands.append((begun, ended if fault.seconds else begun + (whole or row.limit),
-                           row.label))
+                           label))
 
         if whole is None:
             wrong.append(f"not whole {row.limit} s after: {'; '.join(missing[:3])}")

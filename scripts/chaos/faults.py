@@ -28,7 +28,10 @@ class Fault:
         self.rng = random.Random(options.seed)
         # What `end` undoes, however far `begin` came.
         self.pids, self.done = [], []
-        self.before = {node.name: (node.pid, start_of(node.pid)) for node in targets}
+
+    def look(self):
+        """Right before its begin: whose processes they are now."""
+        self.before = {node.name: (node.pid, start_of(node.pid)) for node in self.targets}
 
     def begin(self):
         raise NotImplementedError

@@ -7,7 +7,7 @@ class Row:
     def __init__(self, key, label, target, make, limit=30, live=None, known=None, short=None):
         """`target`: a name, role, sector or `all`; of a role one is drawn by the seed.
         `limit`: seconds until whole; `live`: until live everywhere; `known`: until a dead
-        one is noticed, unless it is back before. `short`: how `make` is called for the gate."""
+        one is noticed, unless it is back before; `label` may hold its seconds. `short`: how `make` is called for the gate."""
         self.key, self.label, self.target, self.make = key, label, target, make
         self.limit, self.live, self.known, self.short = limit, live, known, short
 
@@ -20,17 +20,17 @@ DRILL = (
     Row("kill-agent", "kill agent", "agent", _of(faults.Kill), known=30, short={}),
     Row("kill-lead", "kill lead", "lead", _of(faults.Kill), known=30, short={}),
     Row("kill-coordinator", "kill coordinator", "coordinator", _of(faults.Kill), known=30),
-    Row("pause-10", "pause 10 s", "agent", _of(faults.Pause, seconds=10), live=15, short={}),
-    Row("pause-45", "pause 45 s", "lead", _of(faults.Pause, seconds=45), live=15),
-    Row("cut-60", "cut 60 s", "coordinator", _of(faults.Drop, seconds=60), live=15,
+    Row("pause-10", "pause {:g} s", "agent", _of(faults.Pause, seconds=10), live=15, short={}),
+    Row("pause-45", "pause {:g} s", "lead", _of(faults.Pause, seconds=45), live=15),
+    Row("cut-60", "cut {:g} s", "coordinator", _of(faults.Drop, seconds=60), live=15,
         short={"seconds": 5}),
-    Row("unplug", "unplug 10 s", "agent", _of(faults.Unplug, seconds=10), live=15, short={}),
+    Row("unplug", "unplug {:g} s", "agent", _of(faults.Unplug, seconds=10), live=15, short={}),
     Row("loss-5", "loss 5 %", "all", _of(faults.Drop, seconds=30, percent=5, hooks=("input",)),
         live=15),
     Row("loss-20", "loss 20 %", "all", _of(faults.Drop, seconds=30, percent=20, hooks=("input",)),
         live=15),
     Row("delay-100", "delay 100 ms", "coordinator", _of(faults.Slow, seconds=30, ms=100), live=15),
-    Row("one-way", "one-way cut 20 s", "lead",
+    Row("one-way", "one-way cut {:g} s", "lead",
         _of(faults.Drop, seconds=20, hooks=("output",)), live=15),
     Row("full-disk", "full disk", "small-disk", _of(faults.FillDisk, seconds=10)),
     Row("corrupt", "corrupted store", "agent", _of(faults.Corrupt)),
