@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::endpoint::{connect, dialler, receive};
 use super::keys::{CurveKeys, Key};
+use super::names::Names;
 
 /// How soon the caller's wish to stop is heard.
 const STEP: Duration = Duration::from_millis(100);
@@ -30,25 +31,32 @@ pub fn ask_all(
     mut answered: impl FnMut(usize, &[u8]) -> bool,
 ) -> zmq::Result<()> {
     let context = zmq::Context::new();
+    let names = Names::new(|| {});
     let mut sockets = Vec::new();
-    for (n, (target, frame)) in targets.iter().zip(frames).enumerate() {
-        let socket = dialler(&context, zmq::DEALER, own, &target.key)?;
-        socket.set_linger(0)?;
-        if connect(&socket, &target.endpoint).is_err() {
-            tracing::debug!(endpoint = target.endpoint, "no address that can be dialled");
-            continue;
-        }
-        // Queued until the connection stands.
-        socket.send(frame, zmq::DONTWAIT)?;
-        sockets.push((n, socket));
-    }
-    if sockets.is_empty() {
-        return Ok(());
-    }
+    let mut unasked: Vec<usize> = (0..targets.len().min(frames.len())).collect();
     let deadline = Instant::now() + within;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() || stop() {
+            return Ok(());
+        }
+        for n in std::mem::take(&mut unasked) {
+            let target = &targets[n];
+            let Some(to) = names.endpoint(&target.endpoint) else {
+                unasked.push(n);
+                continue;
+            };
+            let socket = dialler(&context, zmq::DEALER, own, &target.key)?;
+            socket.set_linger(0)?;
+            if connect(&socket, &to).is_err() {
+                tracing::debug!(endpoint = target.endpoint, "no address that can be dialled");
+                continue;
+            }
+            // Queued until the connection stands.
+            socket.send(&frames[n], zmq::DONTWAIT)?;
+            sockets.push((n, socket));
+        }
+        if sockets.is_empty() && unasked.is_empty() {
             return Ok(());
         }
         let mut items: Vec<_> = sockets

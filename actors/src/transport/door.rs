@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::endpoint::{connect, dialler, receive};
 use super::keys::{CurveKeys, Key};
 use super::messages::DoorError;
+use super::names::Names;
 use super::readiness::Source;
 
 /// Questions that may wait at once.
@@ -16,6 +17,7 @@ const QUESTIONS_MAX: usize = 64;
 pub struct Questions {
     context: zmq::Context,
     keys: CurveKeys,
+    names: Names,
     waiting: BTreeMap<u64, Question>,
     /// Whether a socket was made since this was last taken back.
     pub made: bool,
@@ -23,14 +25,17 @@ pub struct Questions {
 
 struct Question {
     socket: zmq::Socket,
+    /// What is to be asked, and where, as soon as the name there resolves.
+    unasked: Option<(String, Vec<u8>)>,
     deadline: Instant,
 }
 
 impl Questions {
-    pub fn new(context: zmq::Context, keys: CurveKeys) -> Self {
+    pub fn new(context: zmq::Context, keys: CurveKeys, names: Names) -> Self {
         Self {
             context,
             keys,
+            names,
             waiting: BTreeMap::new(),
             made: false,
         }
@@ -51,14 +56,23 @@ impl Questions {
         }
         let socket =
             dialler(&self.context, zmq::DEALER, &self.keys, server).map_err(|_| DoorError::Busy)?;
-        connect(&socket, endpoint).map_err(|_| DoorError::Endpoint)?;
-        // Queued until the connection stands: this socket has nothing else to say.
-        socket
-            .send(frame, zmq::DONTWAIT)
-            .map_err(|_| DoorError::Busy)?;
-        self.waiting.insert(ticket, Question { socket, deadline });
+        let mut question = Question {
+            socket,
+            unasked: Some((endpoint.to_owned(), frame.to_vec())),
+            deadline,
+        };
+        question.ask(&self.names)?;
+        self.waiting.insert(ticket, question);
         self.made = true;
         Ok(())
+    }
+
+    /// Asks whatever waited for a name that resolves by now.
+    pub fn ask_named(&mut self) {
+        for question in self.waiting.values_mut() {
+            // Where it cannot be asked its time runs out.
+            let _ = question.ask(&self.names);
+        }
     }
 
     /// What is to be waited for together with the others.
@@ -91,5 +105,21 @@ impl Questions {
             .into_iter()
             .map(|ticket| (ticket, DoorError::Timeout))
             .collect()
+    }
+}
+
+impl Question {
+    fn ask(&mut self, names: &Names) -> Result<(), DoorError> {
+        let Some((endpoint, frame)) = &self.unasked else {
+            return Ok(());
+        };
+        let Some(to) = names.endpoint(endpoint) else {
+            return Ok(());
+        };
+        connect(&self.socket, &to).map_err(|_| DoorError::Endpoint)?;
+        // Queued until the connection stands: this socket has nothing else to say.
+        let sent = self.socket.send(frame, zmq::DONTWAIT);
+        self.unasked = None;
+        sent.map_err(|_| DoorError::Busy)
     }
 }

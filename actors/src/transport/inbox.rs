@@ -1,7 +1,7 @@
 //! Where commands come in to the socket thread.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 
 use super::messages::Command;
@@ -18,4 +18,14 @@ pub struct Inbox {
 pub struct Waker {
     pub signalled: AtomicBool,
     pub wakes: mio::Waker,
+}
+
+impl Waker {
+    /// Wakes it, unless that is under way.
+    pub fn wake(&self) {
+        if !self.signalled.swap(true, Ordering::AcqRel) {
+            // It fails only when the thread has gone, which the next command will say.
+            let _ = self.wakes.wake();
+        }
+    }
 }

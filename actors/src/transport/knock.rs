@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::endpoint::{DOOR_BYTES_MAX, connect, dialler, receive};
 use super::keys::{CurveKeys, Key};
+use super::names::Names;
 
 /// Why a knock brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +16,13 @@ pub enum KnockError {
         /// Its length.
         bytes: usize,
     },
-    /// Not `tcp://host:port`, or the name does not resolve. Nothing was sent.
+    /// The name does not resolve, or not in time. Nothing was sent.
+    #[error("{endpoint}: the name does not resolve on this machine")]
+    Unresolved {
+        /// What was to be dialled.
+        endpoint: String,
+    },
+    /// Not `tcp://host:port`. Nothing was sent.
     #[error("{endpoint} is no address that can be dialled ({source})")]
     Endpoint {
         /// What was to be dialled.
@@ -54,13 +61,17 @@ pub fn knock(
     let socket = dialler(&context, zmq::DEALER, own, &server_key).map_err(KnockError::Zmq)?;
     // What was not taken by now is of no use: the caller has given up.
     socket.set_linger(0).map_err(KnockError::Zmq)?;
-    connect(&socket, endpoint).map_err(|source| KnockError::Endpoint {
+    let deadline = Instant::now() + within;
+    let to = Names::new(|| {}).wait(endpoint, deadline);
+    let to = to.ok_or_else(|| KnockError::Unresolved {
+        endpoint: endpoint.to_owned(),
+    })?;
+    connect(&socket, &to).map_err(|source| KnockError::Endpoint {
         endpoint: endpoint.to_owned(),
         source,
     })?;
     // Queued until the connection stands.
     socket.send(frame, zmq::DONTWAIT).map_err(KnockError::Zmq)?;
-    let deadline = Instant::now() + within;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -20,6 +20,7 @@ mod leaving;
 mod links;
 mod messages;
 mod monitored;
+mod names;
 mod outward;
 mod porter;
 mod readiness;

@@ -14,6 +14,7 @@ use super::endpoint::{connect, dialler};
 use super::keys::{CurveKeys, Key};
 use super::messages::LinkState;
 use super::monitored::Monitored;
+use super::names::Names;
 use super::readiness::Source;
 
 /// Links at once: parents, and the few that are tried in their place.
@@ -26,6 +27,8 @@ pub struct Outward {
     watched: Monitored,
     kind: zmq::SocketType,
     endpoint: String,
+    /// The endpoint with an address for a name; none until the name resolves.
+    to: Option<String>,
     down_since: Option<Instant>,
 }
 
@@ -33,6 +36,7 @@ pub struct Outward {
 pub struct Sibling {
     pub socket: zmq::Socket,
     endpoint: String,
+    to: Option<String>,
     /// When it last sent something, or was dialled.
     pub heard: Instant,
 }
@@ -49,6 +53,7 @@ pub struct Outwards {
     context: zmq::Context,
     keys: CurveKeys,
     counters: Arc<Counters>,
+    names: Names,
     monitors: u64,
     pub links: BTreeMap<Key, Link>,
     pub siblings: BTreeMap<Key, Sibling>,
@@ -59,11 +64,17 @@ pub struct Outwards {
 }
 
 impl Outwards {
-    pub fn new(context: zmq::Context, keys: CurveKeys, counters: Arc<Counters>) -> Self {
+    pub fn new(
+        context: zmq::Context,
+        keys: CurveKeys,
+        counters: Arc<Counters>,
+        names: Names,
+    ) -> Self {
         Self {
             context,
             keys,
             counters,
+            names,
             monitors: 0,
             links: BTreeMap::new(),
             siblings: BTreeMap::new(),
@@ -148,10 +159,12 @@ impl Outwards {
     fn sibling(&mut self, key: &Key, publisher: &str, now: Instant) -> zmq::Result<Sibling> {
         let topics = self.sib.clone();
         let socket = self.prepare(zmq::SUB, key, &topics)?;
-        connect(&socket, publisher)?;
+        let to = self.names.endpoint(publisher);
+        to.iter().try_for_each(|to| connect(&socket, to))?;
         Ok(Sibling {
             socket,
             endpoint: publisher.to_owned(),
+            to,
             heard: now,
         })
     }
@@ -197,7 +210,8 @@ impl Outwards {
     fn tend_siblings(&mut self, now: Instant, redial_after: Duration) {
         let mut siblings = std::mem::take(&mut self.siblings);
         for (key, sibling) in &mut siblings {
-            if now.saturating_duration_since(sibling.heard) < redial_after {
+            let named = sibling.to.is_none() && self.names.endpoint(&sibling.endpoint).is_some();
+            if now.saturating_duration_since(sibling.heard) < redial_after && !named {
                 continue;
             }
             match self.sibling(key, &sibling.endpoint, now) {
@@ -223,7 +237,15 @@ impl Outwards {
         let refused = states.iter().filter(|s| **s == LinkState::Refused).count();
         (0..refused).for_each(|_| count(&self.counters.refused_by_peer));
         let overdue = |since| now.saturating_duration_since(since) >= redial_after;
-        if one.down_since.is_some_and(overdue) {
+        // While it stands nobody needs the name.
+        let moved = || {
+            let to = self.names.endpoint(&one.endpoint);
+            to.is_some() && to != one.to
+        };
+        if one
+            .down_since
+            .is_some_and(|since| overdue(since) || moved())
+        {
             match self.open(one.kind, key, &one.endpoint, topics, now) {
                 Ok(fresh) => {
                     count(&self.counters.redialled);
@@ -247,11 +269,13 @@ impl Outwards {
         let socket = self.prepare(kind, key, topics)?;
         self.monitors += 1;
         let watched = Monitored::new(&self.context, socket, self.monitors)?;
-        connect(&watched.socket, endpoint)?;
+        let to = self.names.endpoint(endpoint);
+        to.iter().try_for_each(|to| connect(&watched.socket, to))?;
         Ok(Outward {
             watched,
             kind,
             endpoint: endpoint.to_owned(),
+            to,
             down_since: Some(now),
         })
     }

@@ -35,6 +35,9 @@ impl Thread {
                 // exchange, not a store: a store could become visible after the queue was read.
                 self.inbox.waker.signalled.swap(false, Ordering::AcqRel);
                 self.perform_commands(now);
+                if self.names.take_news() {
+                    self.tend(now);
+                }
                 Left::Nothing
             }
             Source::Zap => {
@@ -256,7 +259,12 @@ pub(super) mod tests {
         let (mut node, _handle, mut upward, member) = node();
         let mut ending = zmq::Context::new();
         let (keys, own) = (node.config.keys.clone(), node.config.keys.public);
-        node.outward = Outwards::new(ending.clone(), keys, node.counters.clone());
+        node.outward = Outwards::new(
+            ending.clone(),
+            keys,
+            node.counters.clone(),
+            node.names.clone(),
+        );
         let began = Instant::now();
         node.outward.dial_sibling(own, "tcp://127.0.0.1:9", began);
         let ended = std::thread::spawn(move || ending.destroy());

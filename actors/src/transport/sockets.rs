@@ -10,7 +10,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -71,10 +71,7 @@ impl Handle {
             Err(TrySendError::Full(_)) => return Err(SendError::Full),
             Err(TrySendError::Disconnected(_)) => return Err(SendError::Stopped),
         }
-        if !self.waker.signalled.swap(true, Ordering::AcqRel) {
-            // It fails only when the thread has gone, which the next command will say.
-            let _ = self.waker.wakes.wake();
-        }
+        self.waker.wake();
         Ok(())
     }
 }

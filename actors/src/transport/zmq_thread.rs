@@ -19,6 +19,7 @@ use super::inbox::Inbox;
 use super::inward::{Inward, MESH_SOCKETS, Which};
 use super::keys::Key;
 use super::messages::{Command, Event, GOSSIP_SHARE, Lanes};
+use super::names::Names;
 use super::outward::Outwards;
 use super::readiness::Source;
 use super::selftest::{self, Probe};
@@ -74,6 +75,7 @@ pub(super) struct Thread {
     pub(super) inward: Inward,
     pub(super) outward: Outwards,
     pub(super) questions: Questions,
+    pub(super) names: Names,
     pub(super) door_messages: Bucket,
     pub(super) gathering: Gathering,
     pub(super) shares: Shares,
@@ -108,9 +110,13 @@ impl Thread {
         zap.go_live(config.allow.clone(), counters.clone());
         let inward = Inward::start(context.clone(), &config, counters.clone())?;
         let now = Instant::now();
+        let waker = inbox.waker.clone();
+        let names = Names::new(move || waker.wake());
+        let (keys, counted) = (config.keys.clone(), counters.clone());
         Ok(Self {
-            outward: Outwards::new(context.clone(), config.keys.clone(), counters.clone()),
-            questions: Questions::new(context.clone(), config.keys.clone()),
+            outward: Outwards::new(context.clone(), keys.clone(), counted, names.clone()),
+            questions: Questions::new(context.clone(), keys, names.clone()),
+            names,
             door_messages: Bucket::new(config.door_rate),
             gathering: Gathering::default(),
             shares: Shares::new(GOSSIP_SHARE),
@@ -332,10 +338,16 @@ impl Thread {
         }
     }
 
-    fn tick(&mut self, now: Instant) {
+    /// Sees what became of connections, and makes those that waited for a name.
+    pub(super) fn tend(&mut self, now: Instant) {
         for (key, state) in self.outward.tend(now, self.config.redial_after) {
             self.report(Event::Link { key, state });
         }
+        self.questions.ask_named();
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.tend(now);
         for (ticket, error) in self.questions.expired(now) {
             self.report(Event::DoorAnswer {
                 ticket,

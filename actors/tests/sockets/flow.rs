@@ -58,8 +58,8 @@ async fn siblings_hear_each_other_on_their_own_topics_even_if_refused_at_first()
 #[tokio::test]
 async fn a_flood_stops_at_the_permits_and_links_lose_nothing_that_was_sent() {
     let (mut parent, mut children) = family(6);
-    for child in &mut children {
-        exchange(&mut parent, child, "first").await;
+    for (n, child) in children.iter_mut().enumerate() {
+        exchange(&mut parent, child, &format!("first {n}")).await;
     }
     while parent.up.gossip.try_recv().is_ok() || parent.up.link.try_recv().is_ok() {}
     let gossip_before = read(&parent.counters.gossip_received);

@@ -108,7 +108,11 @@ fn ask(token: &Token, curve: &CurveKeys, frame: &[u8]) -> Result<Vec<u8>, Failur
         let server = token.enroller_curve.0;
         match knock(&endpoint, server, curve, frame.to_vec(), DOOR_WITHIN) {
             Ok(answer) => return Ok(answer),
-            Err(why @ (KnockError::Timeout { .. } | KnockError::Endpoint { .. })) => {
+            Err(
+                why @ (KnockError::Timeout { .. }
+                | KnockError::Unresolved { .. }
+                | KnockError::Endpoint { .. }),
+            ) => {
                 failures.push(why.to_string());
             }
             Err(why) => return Err(Failure::failed("knock", why.to_string())),

@@ -117,6 +117,17 @@ impl Fabric {
         nft(space, &rule);
     }
 
+    /// Whoever serves UDP on `port` of this machine hears nothing any more, and nobody is told.
+    pub fn mute(&self, space: &str, port: u16) {
+        nft(space, "add table inet mute");
+        let chain = "add chain inet mute input { type filter hook input priority 0 ; }";
+        nft(space, chain);
+        nft(
+            space,
+            &format!("add rule inet mute input udp dport {port} drop"),
+        );
+    }
+
     /// Undoes all cuts and losses of a machine.
     pub fn heal(&self, space: &str) {
         nft(space, "flush ruleset");
