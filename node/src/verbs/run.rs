@@ -209,6 +209,11 @@ pub fn not_started(why: &StartError) -> Failure {
         StartError::Home(chorus_storage::HomeError::InUse { .. }) => {
             Failure::refused("home_busy", message)
         }
+        StartError::Sockets(SocketsError::Bind { .. }) => Failure::failed("not_started", message)
+            .hint(
+                "if another node of this machine listens there, choose other ports: \
+                 net.listen in chorus.toml, or --listen at `init` and `join`",
+            ),
         StartError::NotAMember | StartError::Revoked | StartError::OtherLinkKey => {
             Failure::refused("not_a_member", message)
         }

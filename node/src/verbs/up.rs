@@ -110,6 +110,8 @@ async fn join_with(
     let mut said: Option<Instant> = None;
     loop {
         let why = match fs::read_to_string(file) {
+            // Whoever writes it may have only begun.
+            Ok(text) if text.trim().is_empty() => format!("{} is empty", file.display()),
             Ok(text) => {
                 let join = JoinArgs {
                     token: text.trim().to_owned(),
