@@ -186,6 +186,7 @@ fn frames(registry: &mut Registry, snapshot: &Snapshot) {
         ("stale", view.stale),
         ("unwanted", view.unwanted),
         ("absurd", view.absurd),
+        ("not_its_to_tell", view.not_its_to_tell),
         ("expired", view.expired),
     ];
     counters(

@@ -5,17 +5,16 @@ use std::collections::BTreeSet;
 use crate::causality::gate::Kind;
 use crate::ids::{NodeId, Role};
 use crate::membership::detector::Flow;
-use crate::membership::topology::{self, CHILDREN_MAX, Member};
+use crate::membership::topology::{self, CHILDREN_MAX};
 use crate::phase::field::{PartialSum, Scope, Sum};
 use crate::units::Micros;
 use crate::wire::Verified;
-use crate::wire::message::{
-    Alive, Command, Echoed, Heartbeat, Message, PeerEntry, PeerNews, PeerState, StampTold, SumNews,
-};
+use crate::wire::message::{Alive, Command, Echoed, Heartbeat, Message, StampTold, SumNews};
 use crate::wire::topic::Topic;
 
 use super::field::Whose;
 use super::machine::Gossip;
+use super::telling::member_of;
 use super::{Event, Known, Output};
 
 impl Gossip {
@@ -33,7 +32,7 @@ impl Gossip {
             Message::Peers(_) => Some(Kind::News),
             _ => None,
         };
-        let known_stamp = self.peers.get(&from).map(|peer| peer.stamp);
+        let known_stamp = self.peers.get(&from).and_then(|peer| peer.heard);
         let known_run = known_stamp.map(|stamp| stamp.incarnation);
         if let Some(kind) = kind
             && !self.peers.admit(from, kind, stamp, now)
@@ -200,61 +199,6 @@ impl Gossip {
         self.seats = seats;
     }
 
-    fn news(&mut self, from: NodeId, news: PeerNews, now: Micros, out: &mut Vec<Output>) {
-        self.counters.applied += 1;
-        for entry in &news.peers {
-            if entry.node == self.me.node {
-                if self.tree.parent() == Some(from) {
-                    let hears = entry.state != PeerState::Evicted;
-                    let steps = self.tree.heard_by_parent(hears, &self.config, now);
-                    self.climb(steps, now, out);
-                }
-                continue;
-            }
-            if self.roster.get(&entry.node).is_none() {
-                continue; // the directory will say, or it is no member
-            }
-            // Our own watch decides, unless somebody has heard the node later.
-            let newer = self
-                .peers
-                .get(&entry.node)
-                .is_none_or(|p| entry.stamp > p.stamp);
-            if self.watches.is_watched(&entry.node) && (!newer || entry.state != PeerState::Live) {
-                continue;
-            }
-            let change = self.peers.told(from, entry, now);
-            self.peer_changed(change, out);
-        }
-    }
-
-    /// Another node has heard, later than we, someone of whom we asked.
-    fn alive_elsewhere(
-        &mut self,
-        teller: NodeId,
-        alive: Alive,
-        now: Micros,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(stamp) = alive.stamp else { return };
-        let Some(peer) = self.peers.get(&alive.node) else {
-            return;
-        };
-        if stamp <= peer.stamp || !self.watches.is_watched(&alive.node) {
-            return;
-        }
-        self.watches.heard(&alive.node, None, now);
-        let theta = peer.theta;
-        let entry = PeerEntry {
-            node: alive.node,
-            stamp,
-            state: PeerState::Live,
-            theta,
-            age_ms: 0,
-        };
-        let change = self.peers.told(teller, &entry, now);
-        self.peer_changed(change, out);
-    }
-
     pub(super) fn command(
         &mut self,
         from: NodeId,
@@ -338,13 +282,7 @@ impl Gossip {
             self.field.remove(&node);
             self.peers.remove(&node);
         }
-        let members = || {
-            self.roster.members().map(|member| Member {
-                node: member.entry.node,
-                role: member.entry.role,
-                place: member.entry.place,
-            })
-        };
+        let members = || self.roster.members().map(|member| member_of(&member.entry));
         let candidates = topology::parents(&self.me, members());
         let siblings: BTreeSet<NodeId> = topology::siblings(&self.me, members())
             .into_iter()

@@ -6,19 +6,22 @@
 //! |---|---|
 //! | `machine.rs` | the machine: its ticks, and what it says on them |
 //! | `hearing.rs` | what a frame, a command or a change of the directory does to it |
+//! | `telling.rs` | whose word counts about whom |
 //! | `tree.rs` | looking for a parent, and keeping to the best that lives |
 //! | `field.rs` | the parts of the field that were heard, and their sums |
 //! | `watch.rs` | detecting loss: probes, direct and over others |
 //! | `view.rs` | what it all looks like now, for people |
 //!
-//! Invariants: a peer's state is applied only if its stamp is newer than the
-//! cached one, and for no other reason refused; freshness is judged by the local
+//! Invariants: what a peer says of itself is applied only if its stamp is newer
+//! than the cached one, and for no other reason refused; what is said of others
+//! counts from those on the way to them alone, and never as their stamp; freshness is judged by the local
 //! monotonic clock; a step of the oscillator is taken on a tick, never on a
 //! frame; no input makes it wait.
 
 mod field;
 mod hearing;
 mod machine;
+mod telling;
 mod tree;
 mod view;
 mod watch;
@@ -173,6 +176,9 @@ pub struct Counters {
     pub unwanted: u64,
     /// Values out of range (a sum larger than its weight, an absurd frequency).
     pub absurd: u64,
+    /// Words about a third node from one that does not stand on the way to it, which
+    /// would have changed what is known here.
+    pub not_its_to_tell: u64,
     /// Parts of the field that left it by the TTL.
     pub expired: u64,
 }

@@ -51,7 +51,7 @@ pub struct PeerView {
     pub node: NodeId,
     /// Whether it lives.
     pub state: PeerState,
-    /// Newest stamp seen.
+    /// The newest stamp known, first hand or told.
     pub stamp: Stamp,
     /// Its phase at that stamp, radians.
     pub theta: f64,
@@ -124,12 +124,13 @@ impl Gossip {
         self.peers.iter().filter_map(view).collect()
     }
 
-    /// The newest stamp of every peer, to be kept over a restart.
+    /// The newest stamp of every peer's own frames, to be kept over a restart.
     pub fn stamps(&self) -> impl Iterator<Item = (NodeId, Stamp)> + '_ {
-        self.peers.iter().map(|(node, peer)| (*node, peer.stamp))
+        let heard = self.peers.iter();
+        heard.filter_map(|(node, peer)| Some((*node, peer.heard?)))
     }
 
-    /// The newest stamp seen from one node, for a node that lost its own count.
+    /// The newest stamp known of one node, first hand or told.
     pub fn stamp_of(&self, node: &NodeId) -> Option<Stamp> {
         self.peers.get(node).map(|peer| peer.stamp)
     }

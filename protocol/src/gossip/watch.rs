@@ -25,6 +25,8 @@ pub(super) struct Watches {
     watches: BTreeMap<NodeId, Watch>,
     /// Probes passed on: (target, nonce), until when an answer is passed back.
     relays: BTreeMap<(NodeId, u64), Micros>,
+    /// Probes that others make for us: (target, nonce), who was asked, until when.
+    asked: BTreeMap<(NodeId, u64), (Vec<NodeId>, Micros)>,
 }
 
 impl Watches {
@@ -61,6 +63,7 @@ impl Watches {
             .for_each(|watch| watch.forgive(span));
         self.relays
             .values_mut()
+            .chain(self.asked.values_mut().map(|(_, until)| until))
             .for_each(|until| *until = *until + span);
     }
 
@@ -75,6 +78,7 @@ impl Watches {
         out: &mut Vec<Output>,
     ) -> Vec<(NodeId, bool)> {
         self.relays.retain(|_, until| *until > now);
+        self.asked.retain(|_, (_, until)| *until > now);
         let mut verdicts = Vec::new();
         for (node, watch) in &mut self.watches {
             let round = match watch.look(config, now) {
@@ -96,6 +100,8 @@ impl Watches {
             out.push(Output::Send(target, Message::Echo(Echo { sent_us: now.0 })));
             let via: Vec<NodeId> = helpers(node).into_iter().take(INDIRECT_MAX).collect();
             if round > 1 && !via.is_empty() {
+                let open = (via.clone(), now + RELAY_PATIENCE);
+                self.asked.insert((target, nonce), open);
                 let request = ProbeRequest { target, via, nonce };
                 out.push(Output::Publish(
                     Topic::Heartbeat,
@@ -116,6 +122,17 @@ impl Watches {
             Topic::Heartbeat,
             Message::Probe(Probe { target, nonce }),
         ));
+    }
+
+    /// Whether `by` was asked to probe this node for us, with this nonce and not long
+    /// ago. Each answers once.
+    pub fn vouched(&mut self, node: &NodeId, nonce: u64, by: &NodeId) -> bool {
+        let Some((via, _)) = self.asked.get_mut(&(*node, nonce)) else {
+            return false;
+        };
+        let before = via.len();
+        via.retain(|asked| asked != by);
+        via.len() < before
     }
 
     /// A node answered a probe itself; if it was one of ours for another, pass it back.

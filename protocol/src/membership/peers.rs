@@ -5,6 +5,11 @@
 //! one: newer stamps win, and of two words with one stamp the worse is believed,
 //! so a death is heard before the next sign of life undoes it. Where nobody
 //! vouches any longer, the membership TTL is the backstop.
+//!
+//! What the node itself has said is kept apart from what others say of it: a
+//! stamp that was only told is no more than the order among words. A sighting
+//! that is clearly later undoes a word whatever its stamp, so a lie does not
+//! outlive the way it came.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +20,19 @@ use crate::wire::message::{PEER_NEWS_MAX, PeerEntry, PeerState};
 
 /// How long an evicted node stays in the table, so that people can see it.
 const KEEP_EVICTED: Micros = Micros::from_secs(3_600);
+/// A sighting later by this much outweighs a greater stamp: more than the way
+/// of a word and the roundness of its age can make of one sighting.
+pub(crate) const LATER: Micros = Micros::from_secs(5);
 /// Round trips of which the smallest counts.
 const RTT_WINDOW: usize = 64;
 
 /// What is known of one node.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// The newest stamp seen by any way.
+    /// The stamp of the word that holds, first hand or told.
     pub stamp: Stamp,
+    /// The newest stamp of the node's own frames, in this run of ours or one before.
+    pub heard: Option<Stamp>,
     /// Whether it lives, as far as is known here.
     pub state: PeerState,
     /// Its phase at that stamp, radians.
@@ -40,6 +50,8 @@ pub struct Peer {
     changed: bool,
     /// Known from an earlier run alone: no word of ours about it.
     restored: bool,
+    /// How much of its silence was our own sleep, which is not told as if it were news.
+    forgiven: Micros,
 }
 
 /// A change of state.
@@ -78,6 +90,7 @@ impl Peer {
     fn new(now: Micros) -> Self {
         Self {
             stamp: Stamp::default(),
+            heard: None,
             state: PeerState::Evicted,
             theta: 0.0,
             seen: now,
@@ -88,12 +101,24 @@ impl Peer {
             rtt_next: 0,
             changed: false,
             restored: false,
+            forgiven: Micros::ZERO,
         }
     }
 
     /// The smallest of the last round trips.
     pub fn rtt(&self) -> Option<Micros> {
         self.rtts.iter().min().map(|&us| Micros(us.into()))
+    }
+
+    /// Whether a word says more than the one that holds. `seen`: when the node was
+    /// heard by whoever says so, on the local clock.
+    fn is_news(&self, entry: &PeerEntry, seen: Micros) -> bool {
+        if self.heard.is_some_and(|heard| entry.stamp < heard) {
+            return false;
+        }
+        (entry.stamp, entry.state) > (self.stamp, self.state)
+            || (self.restored && entry.stamp == self.stamp)
+            || (entry.stamp < self.stamp && seen > self.seen + LATER)
     }
 
     fn set(&mut self, node: NodeId, known: bool, to: PeerState, now: Micros) -> Option<Change> {
@@ -135,6 +160,7 @@ impl Peers {
     pub fn restore(&mut self, node: NodeId, stamp: Stamp, now: Micros) {
         let peer = self.peers.entry(node).or_insert_with(|| Peer::new(now));
         peer.stamp = stamp;
+        peer.heard = Some(stamp);
         peer.gate = Gate::from(stamp.incarnation);
         peer.restored = true;
     }
@@ -177,11 +203,14 @@ impl Peers {
     ) -> Option<Change> {
         let known = self.peers.contains_key(&node);
         let peer = self.peers.entry(node).or_insert_with(|| Peer::new(now));
+        let newest = peer.heard.map_or(stamp, |heard| heard.max(stamp));
         // A frame may have been overtaken by another that said more.
-        if stamp < peer.stamp && peer.state == PeerState::Live {
+        if stamp < newest && peer.state == PeerState::Live {
             return None;
         }
-        peer.stamp = peer.stamp.max(stamp);
+        peer.heard = Some(newest);
+        peer.stamp = newest;
+        peer.forgiven = Micros::ZERO;
         peer.theta = theta.unwrap_or(peer.theta);
         peer.seen = now;
         peer.teller = None;
@@ -195,24 +224,31 @@ impl Peers {
         peer.set(node, true, to, now)
     }
 
-    /// Another node said so. Ignored unless it is greater than what is cached.
+    /// Whether an entry would be applied.
+    pub fn is_news(&self, entry: &PeerEntry, now: Micros) -> bool {
+        let seen = now.since(Micros::from_millis(entry.age_ms.into()));
+        self.peers
+            .get(&entry.node)
+            .is_none_or(|peer| peer.is_news(entry, seen))
+    }
+
+    /// Another node said so. Ignored unless it says more than what is cached.
     pub fn told(&mut self, teller: NodeId, entry: &PeerEntry, now: Micros) -> Option<Change> {
         let known = self.peers.contains_key(&entry.node);
         let peer = self
             .peers
             .entry(entry.node)
             .or_insert_with(|| Peer::new(now));
-        let fresh_word = (entry.stamp, entry.state) > (peer.stamp, peer.state)
-            || (peer.restored && entry.stamp == peer.stamp);
-        if known && !fresh_word {
+        let seen = now.since(Micros::from_millis(entry.age_ms.into()));
+        if known && !peer.is_news(entry, seen) {
             return None;
         }
         peer.restored = false;
-        let seen = now.since(Micros::from_millis(entry.age_ms.into()));
-        if entry.stamp > peer.stamp {
+        if entry.stamp != peer.stamp {
             peer.stamp = entry.stamp;
             peer.theta = entry.theta;
             peer.seen = peer.seen.max(seen);
+            peer.forgiven = Micros::ZERO;
         }
         peer.teller = Some(teller);
         peer.set(entry.node, known, entry.state, now)
@@ -255,6 +291,7 @@ impl Peers {
             .filter(|peer| peer.state != PeerState::Evicted)
         {
             peer.seen = peer.seen + span;
+            peer.forgiven = peer.forgiven + span;
         }
     }
 
@@ -314,7 +351,8 @@ impl Peers {
             stamp: peer.stamp,
             state: peer.state,
             theta: peer.theta,
-            age_ms: u32::try_from(now.since(peer.seen).as_millis()).unwrap_or(u32::MAX),
+            age_ms: u32::try_from((now.since(peer.seen) + peer.forgiven).as_millis())
+                .unwrap_or(u32::MAX),
         })
     }
 

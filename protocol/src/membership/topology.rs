@@ -51,6 +51,12 @@ pub fn parents(me: &Member, members: impl Iterator<Item = Member>) -> Vec<NodeId
     found.into_iter().map(|(_, _, node)| node).collect()
 }
 
+/// Whether `node` may be beneath `above` in some tree: who may be one's parent and
+/// who may be further up are the same.
+pub fn may_hang_beneath(node: &Member, above: &Member) -> bool {
+    rank(node, above).is_some()
+}
+
 /// Which group of candidates `member` belongs to, if `me` may be its child.
 fn rank(me: &Member, member: &Member) -> Option<u8> {
     if member.role >= me.role {

@@ -181,6 +181,8 @@ impl World {
         let Some(run) = self.machines[at].run.take() else {
             return;
         };
+        let runs = run.gossip.stamps().map(|(node, it)| (node, it.incarnation));
+        self.machines[at].disk.runs.extend(runs);
         for parent in run.dialled.keys() {
             self.machines[*parent].inbound.remove(&at);
         }

@@ -155,7 +155,7 @@ impl World {
     }
 
     /// PUB: to everybody who has a link and to siblings, by their subscriptions.
-    pub(super) fn publish(&mut self, at: usize, topic: Topic, message: Message) {
+    pub fn publish(&mut self, at: usize, topic: Topic, message: Message) {
         if self.options.light && matches!(message, Message::Peers(_)) {
             return;
         }

@@ -83,6 +83,55 @@ fn the_node_itself_outweighs_any_word_about_it() {
 }
 
 #[test]
+fn what_is_told_is_kept_apart_from_what_was_heard() {
+    let mut peers = Peers::new(secs(30));
+    peers.told(PARENT, &entry(u64::MAX, PeerState::Live), secs(1));
+    assert_eq!(peers.get(&A).and_then(|peer| peer.heard), None);
+    // Its own frame is news, though its stamp is far below the one that was told.
+    peers.heard(A, stamp(7), Some(2.0), secs(2));
+    let known = |peers: &Peers| {
+        let peer = peers.get(&A).unwrap();
+        (peer.heard, peer.stamp, peer.seen, peer.state)
+    };
+    let first_hand = (Some(stamp(7)), stamp(7), secs(2), PeerState::Live);
+    assert_eq!(known(&peers), first_hand);
+    // What is older than its own frames is never news.
+    peers.told(PARENT, &entry(6, PeerState::Evicted), secs(20));
+    assert_eq!(known(&peers), first_hand);
+    peers.told(PARENT, &entry(u64::MAX, PeerState::Evicted), secs(20));
+    assert_eq!(known(&peers).0, Some(stamp(7)));
+}
+
+#[test]
+fn a_later_sighting_undoes_a_lie_whatever_its_stamp() {
+    for lie in [PeerState::Live, PeerState::Evicted] {
+        let mut peers = Peers::new(secs(30));
+        peers.told(NodeId([8; 32]), &entry(u64::MAX, lie), secs(10));
+        for (now, state) in [(14, lie), (16, PeerState::Live)] {
+            peers.told(PARENT, &entry(5, PeerState::Live), secs(now));
+            assert_eq!(peers.get(&A).map(|peer| peer.state), Some(state));
+        }
+        assert_eq!(peers.get(&A).map(|peer| peer.stamp), Some(stamp(5)));
+        // An echo of an old sighting is as old as that, and undoes nothing.
+        let late = PeerEntry {
+            age_ms: 20_000,
+            ..entry(4, PeerState::Evicted)
+        };
+        assert!(peers.told(PARENT, &late, secs(30)).is_none());
+    }
+}
+
+#[test]
+fn the_time_that_we_slept_makes_no_word_younger() {
+    let mut peers = Peers::new(secs(30));
+    peers.told(PARENT, &entry(5, PeerState::Live), secs(1));
+    peers.forgive(secs(60));
+    assert!(peers.expire(secs(62), |_| false).is_empty());
+    let ages: Vec<u32> = peers.news(secs(62)).iter().map(|it| it.age_ms).collect();
+    assert_eq!(ages, [61_000]);
+}
+
+#[test]
 fn the_ttl_ends_what_nobody_vouches_for_and_spares_the_watched() {
     let mut peers = Peers::new(secs(30));
     peers.told(PARENT, &entry(5, PeerState::Live), secs(0));

@@ -1,0 +1,123 @@
+//! Telling: what a node takes from others about third ones, and from whom.
+//!
+//! Only who stands on the way to a node may tell of it, so a member can harm
+//! nobody but those beneath it. Everybody says everything on one topic, up and
+//! down; what comes by another way is the echo of what is known, or no truth.
+
+use crate::ids::NodeId;
+use crate::membership::peers::LATER;
+use crate::membership::topology::{self, Member};
+use crate::trust::item::Entry;
+use crate::units::Micros;
+use crate::wire::message::{Alive, PeerEntry, PeerNews, PeerState};
+
+use super::Output;
+use super::machine::Gossip;
+
+impl Gossip {
+    pub(super) fn news(
+        &mut self,
+        from: NodeId,
+        news: PeerNews,
+        now: Micros,
+        out: &mut Vec<Output>,
+    ) {
+        self.counters.applied += 1;
+        for entry in &news.peers {
+            if entry.node == self.me.node {
+                if self.tree.parent() == Some(from) {
+                    let hears = entry.state != PeerState::Evicted;
+                    let steps = self.tree.heard_by_parent(hears, &self.config, now);
+                    self.climb(steps, now, out);
+                }
+                continue;
+            }
+            if self.roster.get(&entry.node).is_none() {
+                continue; // the directory will say, or it is no member
+            }
+            if !self.peers.is_news(entry, now) {
+                continue;
+            }
+            if !self.may_tell(&from, &entry.node, now) {
+                self.counters.not_its_to_tell += 1;
+                continue;
+            }
+            // Our own watch decides, unless it has lost the node and somebody has not.
+            if self.watches.is_live(&entry.node)
+                || (self.watches.is_watched(&entry.node) && entry.state != PeerState::Live)
+            {
+                continue;
+            }
+            let change = self.peers.told(from, entry, now);
+            self.peer_changed(change, out);
+        }
+    }
+
+    /// Whether `teller` stands on the way from here to `node`.
+    fn may_tell(&self, teller: &NodeId, node: &NodeId, now: Micros) -> bool {
+        if self.tree.parent() == Some(*teller) {
+            // Of those beneath us it knows no more than we said, unless they have left.
+            let below = self.peers.get(node).is_some_and(|peer| {
+                peer.state == PeerState::Live
+                    && now.since(peer.seen) < LATER
+                    && peer.teller.is_some_and(|by| self.children.contains(&by))
+            });
+            return !below;
+        }
+        // With nobody above, siblings tell each other what each has beneath it.
+        let alone = self.orphan || self.tree.is_root();
+        let near = self.children.contains(teller) || (alone && self.siblings.contains(teller));
+        near && self.may_hang_beneath(node, teller)
+    }
+
+    /// Whether `node` may be beneath `above`, as its child or further down.
+    fn may_hang_beneath(&self, node: &NodeId, above: &NodeId) -> bool {
+        let member = |node| Some(member_of(&self.roster.get(node)?.entry));
+        match (member(node), member(above)) {
+            (Some(node), Some(above)) => topology::may_hang_beneath(&node, &above),
+            _ => false,
+        }
+    }
+
+    /// A node that we asked to probe another one has heard it, later than we.
+    pub(super) fn alive_elsewhere(
+        &mut self,
+        teller: NodeId,
+        alive: Alive,
+        now: Micros,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(stamp) = alive.stamp else { return };
+        let Some(peer) = self.peers.get(&alive.node) else {
+            return;
+        };
+        if peer.heard.is_some_and(|heard| stamp <= heard)
+            || !self.watches.vouched(&alive.node, alive.nonce, &teller)
+        {
+            return;
+        }
+        self.watches.heard(&alive.node, None, now);
+        let theta = peer.theta;
+        let entry = PeerEntry {
+            node: alive.node,
+            stamp,
+            state: PeerState::Live,
+            theta,
+            age_ms: 0,
+        };
+        let change = self.peers.told(teller, &entry, now);
+        self.peer_changed(change, out);
+    }
+}
+
+/// What the tree needs to know of a member.
+pub(super) fn member_of(entry: &Entry) -> Member {
+    Member {
+        node: entry.node,
+        role: entry.role,
+        place: entry.place,
+    }
+}
+
+#[cfg(test)]
+mod tests;
