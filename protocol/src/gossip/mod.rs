@@ -176,8 +176,8 @@ pub struct Counters {
     pub unwanted: u64,
     /// Values out of range (a sum larger than its weight, an absurd frequency).
     pub absurd: u64,
-    /// Words about a third node from one that does not stand on the way to it, which
-    /// would have changed what is known here.
+    /// Words about a third node from one that does not stand on the way to it, newer
+    /// than what is known here and of another state.
     pub not_its_to_tell: u64,
     /// Parts of the field that left it by the TTL.
     pub expired: u64,

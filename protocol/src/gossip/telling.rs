@@ -39,7 +39,9 @@ impl Gossip {
                 continue;
             }
             if !self.may_tell(&from, &entry.node, now) {
-                self.counters.not_its_to_tell += 1;
+                // An echo may be newer and agrees; what contradicts is worth a count.
+                let known = self.peers.get(&entry.node).map(|peer| peer.state);
+                self.counters.not_its_to_tell += u64::from(known != Some(entry.state));
                 continue;
             }
             // Our own watch decides, unless it has lost the node and somebody has not.
