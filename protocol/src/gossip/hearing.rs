@@ -253,7 +253,7 @@ impl Gossip {
         true
     }
 
-    fn release(&mut self, child: &NodeId) {
+    pub(super) fn release(&mut self, child: &NodeId) {
         if self.children.remove(child) {
             self.watches.end(child);
             self.field.remove(child);

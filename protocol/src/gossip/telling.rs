@@ -52,6 +52,11 @@ impl Gossip {
             }
             let change = self.peers.told(from, entry, now);
             self.peer_changed(change, out);
+            if entry.state == PeerState::Live {
+                // We hear nothing of it, and who told us has later word: it is another's child
+                // by now, who watches over it. Should it be ours after all, it says so.
+                self.release(&entry.node);
+            }
         }
     }
 

@@ -237,3 +237,27 @@ fn alive_counts_only_as_the_answer_of_one_who_was_asked_and_as_a_sign_of_life_al
     assert_eq!(node.state(AGENT), Some(PeerState::Live));
     assert!(node.gossip.stamps().all(|(_, kept)| kept < MAX));
 }
+
+#[test]
+fn a_child_that_lives_elsewhere_is_not_evicted_by_the_parent_that_it_left() {
+    // The coordinator stood in for the agents' lead, and their farewell was lost.
+    let mut node = Node::new(COORDINATOR);
+    node.beat(AGENT, Some(COORDINATOR));
+    node.beat(OTHER_AGENT, Some(COORDINATOR));
+    let both = [AGENT, OTHER_AGENT];
+    let deadline = node.now + Micros::from_secs(20);
+    while both.iter().any(|n| node.state(*n) == Some(PeerState::Live)) {
+        assert!(node.now < deadline, "its silence is never seen");
+        node.tick(100);
+    }
+    // The lead is back, and has heard one of them since.
+    node.beat(LEAD, Some(COORDINATOR));
+    let later = stamp(node.lamport + 100);
+    node.tell(LEAD, &[AGENT], later, PeerState::Live);
+    for _ in 0..100 {
+        node.tick(100);
+        node.beat(LEAD, Some(COORDINATOR));
+        assert_eq!(node.state(AGENT), Some(PeerState::Live));
+    }
+    assert_eq!(node.state(OTHER_AGENT), Some(PeerState::Evicted));
+}
