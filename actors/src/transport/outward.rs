@@ -19,6 +19,8 @@ use super::readiness::Source;
 
 /// Links at once: parents, and the few that are tried in their place.
 const LINKS_MAX: usize = 16;
+/// How long the PUB and the SUB of a link may be down while its ROUTER stands.
+const REDIAL_BESIDE: Duration = Duration::from_secs(1);
 /// A cluster has at most 100 children.
 const SIBLINGS_MAX: usize = 128;
 
@@ -196,6 +198,12 @@ impl Outwards {
         for (key, link) in &mut links {
             let seen = self.tend_one(&mut link.dealer, key, &[], now, redial_after);
             states.extend(seen.into_iter().map(|state| (*key, state)));
+            // The other side knows us by now: what it refused a moment before is not left
+            // mute for as long as a stranger's.
+            let redial_after = match link.dealer.down_since {
+                None => redial_after.min(REDIAL_BESIDE),
+                Some(_) => redial_after,
+            };
             for (one, topics) in [(&mut link.hears, &sub[..]), (&mut link.heard, &[])] {
                 if let Some(one) = one {
                     self.tend_one(one, key, topics, now, redial_after);
@@ -331,4 +339,52 @@ pub fn resubscribe(socket: &zmq::Socket, old: &[Vec<u8>], new: &[Vec<u8>]) -> zm
         socket.set_unsubscribe(topic)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::transport::counters::read;
+    use crate::transport::messages::Command;
+    use crate::transport::reading::tests::{PATIENCE, node};
+
+    #[test]
+    fn what_was_refused_is_tried_again_at_once_when_the_rest_of_the_link_stands() {
+        let (mut parent, handle, _up, member) = node();
+        let key = parent.config.keys.public;
+        let bound = parent.inward.bound();
+        handle.send(Command::Allow(Arc::default())).unwrap();
+        parent.round();
+
+        let counters = Arc::<Counters>::default();
+        let names = Names::new(|| {});
+        let context = zmq::Context::new();
+        let mut child = Outwards::new(context, member.clone(), counters.clone(), names);
+        let (began, long) = (Instant::now(), Duration::from_secs(3_600));
+        let (publisher, subscriber) = (Some(&*bound.publisher), Some(&*bound.subscriber));
+        child.dial(key, &bound.router, publisher, subscriber, began);
+        while read(&counters.refused_by_peer) < 3 {
+            assert!(began.elapsed() < PATIENCE, "it is not refused");
+            parent.round();
+            child.tend(Instant::now(), long);
+        }
+        let allow = Arc::new(BTreeSet::from([member.public]));
+        handle.send(Command::Allow(allow)).unwrap();
+        parent.round();
+        // As if the ROUTER's handshake had been the last of the three.
+        let dealer = child.open(zmq::DEALER, &key, &bound.router, &[], began);
+        child.links.get_mut(&key).unwrap().dealer = dealer.unwrap();
+        let stands = |one: &Option<Outward>| one.as_ref().unwrap().down_since.is_none();
+        while !child
+            .links
+            .values()
+            .all(|it| stands(&it.hears) && stands(&it.heard))
+        {
+            assert!(began.elapsed() < PATIENCE, "it stays mute");
+            parent.round();
+            child.tend(Instant::now(), long);
+        }
+    }
 }
