@@ -105,18 +105,23 @@ start() {
     pids+=($!)
 }
 
-# An emulated node needs time, above all beside others.
-coupled() {
-    local begun=$SECONDS node
-    for node in native pi; do
-        until [ "$(field "$node" phase.live)" = 2 ]; do
-            if [ $((SECONDS - begun)) -gt 180 ]; then
-                echo "$1: $node is not coupled within 180 s" >&2
-                exit 1
-            fi
-            sleep 1
-        done
+# says NODE FIELD VALUE: waits until it does. An emulated node needs time, above all beside
+# others.
+says() {
+    local deadline=$((SECONDS + 180))
+    until [ "$(field "$1" "$2")" = "$3" ]; do
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            echo "$1 does not say within 180 s that its $2 is $3" >&2
+            exit 1
+        fi
+        sleep 0.5
     done
+}
+
+coupled() {
+    local begun=$SECONDS
+    says native phase.live 2
+    says pi phase.live 2
     echo "$1: both count 2 in phase after $((SECONDS - begun)) s," \
         "order $(field native phase.order) and $(field pi phase.order)"
 }
@@ -124,7 +129,7 @@ coupled() {
 net=(--listen 127.0.0.1:0 --advertise 127.0.0.1)
 chorus native init --mesh cross --name native "${net[@]}" >/dev/null
 start native
-until [ "$(field native name)" = native ]; do sleep 0.5; done
+says native name native
 token=$(chorus native invite --name pi --role agent --sector s1 --cluster c1)
 chorus pi join "$token" "${net[@]}" >/dev/null
 start pi

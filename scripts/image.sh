@@ -25,14 +25,8 @@ while [ $# -gt 0 ]; do
     esac
     shift 2
 done
-case $platform in
-amd64 | x86_64) platform=amd64 machine=x86_64 ;;
-arm64 | aarch64) platform=arm64 machine=aarch64 ;;
-*)
-    echo "--platform $platform: allowed is amd64 or arm64" >&2
-    exit 2
-    ;;
-esac
+read -r platform machine <<<"$(platform_of "$platform")"
+[ -n "$machine" ] || exit 2
 docker=$(docker_client)
 
 if [ -z "$binary" ]; then

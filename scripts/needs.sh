@@ -138,3 +138,12 @@ runs_on_bookworm() {
         fi
     done
 }
+
+# Both names of a platform, Debian's and Rust's, of either; nothing for one that is neither.
+platform_of() {
+    case $1 in
+    amd64 | x86_64) echo amd64 x86_64 ;;
+    arm64 | aarch64) echo arm64 aarch64 ;;
+    *) echo "--platform $1: allowed is amd64 or arm64" >&2 ;;
+    esac
+}
