@@ -23,7 +23,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use crate::messages::{Arrived, Ring, ToDirectory, ToGossip, ToTransport, TransportView};
 use crate::store::StoreHandle;
 use crate::transport::counters::Counters;
-use crate::transport::endpoint::of_host as endpoint;
+use crate::transport::endpoint_of;
 use crate::transport::leaving::Leaving;
 use crate::transport::sockets::{Command, Event, Handle, Incoming, Lane, LinkState};
 
@@ -346,7 +346,7 @@ impl State {
         self.order(Command::AskDoor {
             ticket: self.tickets,
             key: key.0,
-            endpoint: endpoint(&address.host, address.door),
+            endpoint: endpoint_of(&address.host, address.door),
             frame,
             within: DOOR_PATIENCE,
         });

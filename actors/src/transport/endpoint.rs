@@ -111,7 +111,7 @@ pub fn tcp(host: IpAddr, port: u16) -> String {
 }
 
 /// `tcp://host:port` of a name or an address of either family.
-pub(crate) fn of_host(host: &str, port: u16) -> String {
+pub(crate) fn endpoint_of(host: &str, port: u16) -> String {
     if host.contains(':') {
         return format!("tcp://[{host}]:{port}");
     }

@@ -33,4 +33,4 @@ mod told;
 mod zap;
 mod zmq_thread;
 
-pub(crate) use endpoint::of_host as endpoint_of;
+pub(crate) use endpoint::endpoint_of;

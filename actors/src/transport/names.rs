@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::endpoint::of_host;
+use super::endpoint_of;
 
 /// How long an answer is good; then it is used while a new one is looked for.
 const FRESH: Duration = Duration::from_secs(10);
@@ -72,7 +72,7 @@ impl Names {
     /// What has an address already, or is of another form, stays as it is.
     pub fn endpoint(&self, endpoint: &str) -> Option<String> {
         match named(endpoint) {
-            Some((name, port)) => Some(of_host(&self.address(name)?.to_string(), port)),
+            Some((name, port)) => Some(endpoint_of(&self.address(name)?.to_string(), port)),
             None => Some(endpoint.to_owned()),
         }
     }

@@ -16,7 +16,7 @@ use crate::gossip::since;
 use crate::messages::{ToDirectory, ToGossip, ToTransport};
 use crate::store::Write;
 use crate::transport::actor::State;
-use crate::transport::endpoint::of_host as endpoint;
+use crate::transport::endpoint_of;
 use crate::transport::sockets::Command;
 
 /// How long after a refused reservation the next is tried: the disk is full, and half a
@@ -68,9 +68,9 @@ impl State {
         };
         self.order(Command::Dial {
             key,
-            router: endpoint(&address.host, address.router),
-            publisher: Some(endpoint(&address.host, address.publisher)),
-            subscriber: Some(endpoint(&address.host, address.subscriber)),
+            router: endpoint_of(&address.host, address.router),
+            publisher: Some(endpoint_of(&address.host, address.publisher)),
+            subscriber: Some(endpoint_of(&address.host, address.subscriber)),
         });
     }
 
@@ -89,7 +89,7 @@ impl State {
             if !self.siblings.contains(&node) {
                 self.order(Command::DialSibling {
                     key,
-                    publisher: endpoint(&address.host, address.publisher),
+                    publisher: endpoint_of(&address.host, address.publisher),
                 });
             }
             reached.insert(node);
