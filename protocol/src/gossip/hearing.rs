@@ -47,16 +47,17 @@ impl Gossip {
                 out.push(Output::Deliver(from, Command::Attach));
             }
         }
-        let theta = match &message {
-            Message::Phase(news) => Some(news.theta),
-            Message::Sums(news) => Some(news.own.part.mean_phase()),
+        let phase = match &message {
+            Message::Phase(news) => Some((news.theta, Micros(news.age_us.into()))),
+            Message::Sums(news) => Some((news.own.part.mean_phase(), news.own.part.age)),
             _ => None,
         };
+        let phase = phase.map(|(theta, age)| (theta, now - age - self.one_way(&from)));
         let flow = kind
             .filter(|kind| *kind == Kind::Field)
             .map(|_| Flow::Phases);
         self.watches.heard(&from, flow, now);
-        let change = self.peers.heard(from, stamp, theta, now);
+        let change = self.peers.heard(from, stamp, phase, now);
         self.peer_changed(change, out);
         if self.tree.is_above(&from) {
             let steps = self.tree.answered(from, &self.config, now);

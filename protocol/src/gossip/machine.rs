@@ -190,6 +190,11 @@ impl Gossip {
         }
     }
 
+    /// The mean natural frequency of the widest scope, rad/s.
+    pub(super) fn mean_omega(&self, now: Micros) -> f64 {
+        self.widest(now).part.mean_omega()
+    }
+
     /// The scope of the own subtree's sum.
     pub(super) fn scope(&self) -> Scope {
         let place = self.me.place;
@@ -267,7 +272,8 @@ impl Gossip {
             if burst > 0 && !self.peers.has_changes() {
                 break;
             }
-            let peers = self.peers.news(now);
+            let omega = self.mean_omega(now);
+            let peers = self.peers.news(now, omega);
             if !peers.is_empty() {
                 out.push(Output::Publish(
                     Topic::Heartbeat,

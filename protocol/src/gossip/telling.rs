@@ -51,6 +51,8 @@ impl Gossip {
                 continue;
             }
             let change = self.peers.told(from, entry, now);
+            let at = now - Micros::from_millis(entry.age_ms.into());
+            self.peers.phase_told(&entry.node, entry.theta, at);
             self.peer_changed(change, out);
             if entry.state == PeerState::Live {
                 // We hear nothing of it, and who told us has later word: it is another's child
@@ -104,12 +106,11 @@ impl Gossip {
             return;
         }
         self.watches.heard(&alive.node, None, now);
-        let theta = peer.theta;
         let entry = PeerEntry {
             node: alive.node,
             stamp,
             state: PeerState::Live,
-            theta,
+            theta: 0.0, // it tells none
             age_ms: 0,
         };
         let change = self.peers.told(teller, &entry, now);

@@ -31,6 +31,8 @@ pub struct View {
     pub parent: Option<NodeId>,
     /// Whether a parent is possible, looked for and not found.
     pub orphan: bool,
+    /// How many members could be its parent; 0 at the top.
+    pub candidates: usize,
     /// Without a parent: the possible ones that have told no address that is known here,
     /// best first.
     pub nowhere: Vec<NodeId>,
@@ -53,9 +55,11 @@ pub struct PeerView {
     pub state: PeerState,
     /// The newest stamp known, first hand or told.
     pub stamp: Stamp,
-    /// Its phase at that stamp, radians.
-    pub theta: f64,
-    /// How long ago that was.
+    /// Its phase, radians in [0, 2π), turned to the moment of the view, so that all are of
+    /// one moment. For a node with others beneath it: their mean phase with its own, which is
+    /// what it tells. `None` when none is known that is young enough.
+    pub theta: Option<f64>,
+    /// How long ago the stamp was seen.
     pub age: Micros,
     /// Smallest round trip, where one was measured.
     pub rtt: Option<Micros>,
@@ -94,6 +98,7 @@ impl Gossip {
             locking: Locking::of(&self.field.children(now)),
             parent: self.tree.parent(),
             orphan: self.orphan,
+            candidates: self.candidates().len(),
             nowhere: self.nowhere(),
             children: self.children.iter().copied().collect(),
             peers: self.peers.counts(),
@@ -107,14 +112,15 @@ impl Gossip {
         self.counters
     }
 
-    /// All peers, by name; `lamport` is the own Lamport time.
+    /// All peers, by key; `lamport` is the own Lamport time.
     pub fn peer_views(&self, lamport: u64, now: Micros) -> Vec<PeerView> {
+        let omega = self.mean_omega(now);
         let view = |(node, peer): (&NodeId, &crate::membership::peers::Peer)| {
             Some(PeerView {
                 node: *node,
                 state: peer.state,
                 stamp: peer.stamp,
-                theta: peer.theta,
+                theta: peer.phase(now, omega),
                 age: now.since(peer.seen),
                 rtt: peer.rtt(),
                 teller: peer.teller,

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use crate::causality::gate::{Gate, Kind};
 use crate::ids::{NodeId, Stamp};
+use crate::phase::field::PartialSum;
 use crate::units::Micros;
 use crate::wire::message::{PEER_NEWS_MAX, PeerEntry, PeerState};
 
@@ -23,6 +24,9 @@ const KEEP_EVICTED: Micros = Micros::from_secs(3_600);
 /// A sighting later by this much outweighs a greater stamp: more than the way
 /// of a word and the roundness of its age can make of one sighting.
 pub(crate) const LATER: Micros = Micros::from_secs(5);
+/// How old a phase may be to be turned to now. The noise alone makes it wander by σ·√t, .3 rad
+/// after this with the default σ: later it says nothing any more.
+const PHASE_KEPT: Micros = Micros::from_secs(10);
 /// Round trips of which the smallest counts.
 const RTT_WINDOW: usize = 64;
 
@@ -35,8 +39,9 @@ pub struct Peer {
     pub heard: Option<Stamp>,
     /// Whether it lives, as far as is known here.
     pub state: PeerState,
-    /// Its phase at that stamp, radians.
-    pub theta: f64,
+    /// The last phase known of it, in radians, and when it was that, on the local clock.
+    /// Not every sign of life tells one, so it may be older than `seen`.
+    phase: Option<(f64, Micros)>,
     /// When the stamp was seen, on the local clock.
     pub seen: Micros,
     /// Since when the state is what it is.
@@ -92,7 +97,7 @@ impl Peer {
             stamp: Stamp::default(),
             heard: None,
             state: PeerState::Evicted,
-            theta: 0.0,
+            phase: None,
             seen: now,
             since: now,
             teller: None,
@@ -108,6 +113,16 @@ impl Peer {
     /// The smallest of the last round trips.
     pub fn rtt(&self) -> Option<Micros> {
         self.rtts.iter().min().map(|&us| Micros(us.into()))
+    }
+
+    /// Its phase at `when`, radians in [0, 2π): the last that is known, turned on with
+    /// `omega`, rad/s, the mean frequency of all. Locked nodes move with that, not with
+    /// their own. `None` when none is known or it is older than [`PHASE_KEPT`].
+    pub fn phase(&self, when: Micros, omega: f64) -> Option<f64> {
+        let (theta, at) = self.phase?;
+        let age = when.since(at);
+        let known = PartialSum::of(theta, omega, 1.0).aged(age);
+        (age <= PHASE_KEPT).then(|| known.rotated(age).mean_phase())
     }
 
     /// Whether a word says more than the one that holds. `seen`: when the node was
@@ -193,12 +208,12 @@ impl Peers {
             .admit(kind, stamp)
     }
 
-    /// An authentic frame came from the node itself.
+    /// An authentic frame came from the node itself; `phase`: where it tells one, and of when.
     pub fn heard(
         &mut self,
         node: NodeId,
         stamp: Stamp,
-        theta: Option<f64>,
+        phase: Option<(f64, Micros)>,
         now: Micros,
     ) -> Option<Change> {
         let known = self.peers.contains_key(&node);
@@ -211,7 +226,7 @@ impl Peers {
         peer.heard = Some(newest);
         peer.stamp = newest;
         peer.forgiven = Micros::ZERO;
-        peer.theta = theta.unwrap_or(peer.theta);
+        peer.phase = phase.or(peer.phase);
         peer.seen = now;
         peer.teller = None;
         peer.set(node, known, PeerState::Live, now)
@@ -246,12 +261,18 @@ impl Peers {
         peer.restored = false;
         if entry.stamp != peer.stamp {
             peer.stamp = entry.stamp;
-            peer.theta = entry.theta;
             peer.seen = peer.seen.max(seen);
             peer.forgiven = Micros::ZERO;
         }
         peer.teller = Some(teller);
         peer.set(entry.node, known, entry.state, now)
+    }
+
+    /// What was told of a node's phase, radians, at `at` on the local clock.
+    pub fn phase_told(&mut self, node: &NodeId, theta: f64, at: Micros) {
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.phase = Some((theta, at));
+        }
     }
 
     /// Notes a round trip to an adjacent node.
@@ -311,8 +332,8 @@ impl Peers {
     }
 
     /// The next entries to say: changes first, then the others round and round.
-    /// So the cost per second does not grow with the mesh.
-    pub fn news(&mut self, now: Micros) -> Vec<PeerEntry> {
+    /// So the cost per second does not grow with the mesh. `omega`: see [`Peer::phase`].
+    pub fn news(&mut self, now: Micros, omega: f64) -> Vec<PeerEntry> {
         let mut chosen: Vec<NodeId> = self
             .peers
             .iter()
@@ -336,11 +357,11 @@ impl Peers {
         }
         chosen
             .iter()
-            .filter_map(|node| self.say(node, now))
+            .filter_map(|node| self.say(node, now, omega))
             .collect()
     }
 
-    fn say(&mut self, node: &NodeId, now: Micros) -> Option<PeerEntry> {
+    fn say(&mut self, node: &NodeId, now: Micros, omega: f64) -> Option<PeerEntry> {
         let peer = self.peers.get_mut(node)?;
         peer.changed = false;
         if peer.restored || peer.stamp == Stamp::default() {
@@ -350,7 +371,8 @@ impl Peers {
             node: *node,
             stamp: peer.stamp,
             state: peer.state,
-            theta: peer.theta,
+            // The age is that of the sighting, so the phase is that of the same moment.
+            theta: peer.phase(peer.seen, omega).unwrap_or_default(),
             age_ms: u32::try_from((now.since(peer.seen) + peer.forgiven).as_millis())
                 .unwrap_or(u32::MAX),
         })

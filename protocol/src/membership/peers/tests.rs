@@ -60,25 +60,29 @@ fn what_an_earlier_run_knew_is_no_word_about_anybodys_life() {
     let mut peers = Peers::new(secs(30));
     peers.restore(A, stamp(5), secs(0));
     peers.repeat_all();
-    assert_eq!(peers.news(secs(1)), [], "it would say that A is dead");
+    assert_eq!(peers.news(secs(1), 0.0), [], "it would say that A is dead");
     // Who lives is taken from others at once, also where nothing has come since.
     assert!(
         peers
             .told(PARENT, &entry(5, PeerState::Live), secs(1))
             .is_some()
     );
-    assert_eq!(peers.news(secs(1)).len(), 1);
+    assert_eq!(peers.news(secs(1), 0.0).len(), 1);
     let mut peers = Peers::new(secs(30));
     peers.restore(A, stamp(5), secs(0));
     peers.heard(A, stamp(6), None, secs(2));
-    assert_eq!(peers.news(secs(2)).len(), 1);
+    assert_eq!(peers.news(secs(2), 0.0).len(), 1);
 }
 
 #[test]
 fn the_node_itself_outweighs_any_word_about_it() {
     let mut peers = Peers::new(secs(30));
     peers.told(PARENT, &entry(1 << 63, PeerState::Evicted), secs(1));
-    assert!(peers.heard(A, stamp(7), Some(2.0), secs(2)).is_some());
+    assert!(
+        peers
+            .heard(A, stamp(7), Some((2.0, secs(2))), secs(2))
+            .is_some()
+    );
     assert_eq!(peers.get(&A).map(|peer| peer.state), Some(PeerState::Live));
 }
 
@@ -88,7 +92,7 @@ fn what_is_told_is_kept_apart_from_what_was_heard() {
     peers.told(PARENT, &entry(u64::MAX, PeerState::Live), secs(1));
     assert_eq!(peers.get(&A).and_then(|peer| peer.heard), None);
     // Its own frame is news, though its stamp is far below the one that was told.
-    peers.heard(A, stamp(7), Some(2.0), secs(2));
+    peers.heard(A, stamp(7), Some((2.0, secs(2))), secs(2));
     let known = |peers: &Peers| {
         let peer = peers.get(&A).unwrap();
         (peer.heard, peer.stamp, peer.seen, peer.state)
@@ -127,7 +131,11 @@ fn the_time_that_we_slept_makes_no_word_younger() {
     peers.told(PARENT, &entry(5, PeerState::Live), secs(1));
     peers.forgive(secs(60));
     assert!(peers.expire(secs(62), |_| false).is_empty());
-    let ages: Vec<u32> = peers.news(secs(62)).iter().map(|it| it.age_ms).collect();
+    let ages: Vec<u32> = peers
+        .news(secs(62), 0.0)
+        .iter()
+        .map(|it| it.age_ms)
+        .collect();
     assert_eq!(ages, [61_000]);
 }
 
@@ -151,17 +159,20 @@ fn news_says_changes_first_and_then_goes_round_at_a_constant_cost() {
     }
     let mut said = std::collections::BTreeSet::new();
     for _ in 0..4 {
-        let news = peers.news(secs(1));
+        let news = peers.news(secs(1), 0.0);
         assert!(news.len() <= PEER_NEWS_MAX);
         said.extend(news.iter().map(|entry| entry.node));
     }
     assert_eq!(said.len(), 100);
     assert!(!peers.has_changes());
     peers.judge(NodeId([77; 32]), PeerState::Evicted, secs(2));
-    assert_eq!(peers.news(secs(2)).first().map(|e| e.node.0[0]), Some(77));
+    assert_eq!(
+        peers.news(secs(2), 0.0).first().map(|e| e.node.0[0]),
+        Some(77)
+    );
     let mut again = std::collections::BTreeSet::new();
     for _ in 0..4 {
-        again.extend(peers.news(secs(3)).iter().map(|entry| entry.node));
+        again.extend(peers.news(secs(3), 0.0).iter().map(|entry| entry.node));
     }
     assert_eq!(again.len(), 100, "the round comes to everybody");
 }
