@@ -3,9 +3,10 @@
 
 Joins at the token's door with fresh keys, attaches to its parent, says its phase ten times a
 second, prints what it hears and verifies as JSON lines, and exits 0 after --seconds if that
-was at least one frame. Needs pyzmq, msgpack and PyNaCl.
+was at least one frame. A bad token is exit 2, all else that keeps it from going on exit 1,
+with one line on stderr. Needs pyzmq, msgpack and PyNaCl.
 """
-import argparse, base64, hashlib, json, math, sys, time
+import argparse, base64, contextlib, hashlib, json, math, sys, time
 import msgpack, nacl.exceptions, nacl.signing, zmq, zmq.utils.z85 as z85
 
 GOSSIP, LINK, DOOR = 0, 1, 2
@@ -14,18 +15,19 @@ def say(**line):
     print(json.dumps(line), flush=True)
 
 def verifies(key, signed, signature):
-    try:
+    with contextlib.suppress(nacl.exceptions.BadSignatureError, ValueError):
         return bool(nacl.signing.VerifyKey(key).verify(signed, signature))
-    except (nacl.exceptions.BadSignatureError, ValueError):
-        return False
 
 class Agent:
     def __init__(self, text):
-        raw = base64.urlsafe_b64decode(text.removeprefix("chorus1.") + "===")
-        self.token = t = msgpack.unpackb(raw[64:])
-        sound = verifies(t["enroller"], b"chorus/token/1\0" + raw[64:], raw[:64])
+        sound = False
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            raw = base64.urlsafe_b64decode(text.removeprefix("chorus1.") + "===")
+            self.token = t = msgpack.unpackb(raw[64:])
+            sound = verifies(t["enroller"], b"chorus/token/1\0" + raw[64:], raw[:64])
         if not sound or hashlib.sha256(t["root"]).digest() != t["mesh"]:
-            sys.exit("the token was altered")
+            print("agent.py: this is no token, or it was cut or altered", file=sys.stderr)
+            sys.exit(2)
         self.key, self.mesh = nacl.signing.SigningKey.generate(), t["mesh"]
         self.id, self.curve = self.key.verify_key.encode(), zmq.curve_keypair()
         self.inc, self.lam, self.verified, self.applied, self.newest = 1, 0, 0, 0, {}
@@ -42,14 +44,11 @@ class Agent:
     def open(self, channel, frame, signer):
         # The body of a frame, if `signer` signed it for this mesh, channel and receiver.
         signed = b"chorus/frame/1\0" + self.mesh + bytes([channel]) + frame[69:]
-        if frame[:5] != b"CHRS\x01" or not verifies(signer, signed, frame[5:69]):
-            return None
-        body = msgpack.unpackb(frame[69:])
-        if body["to"] and body["to"] not in ({"node": self.id, "incarnation": None},
-                                             {"node": self.id, "incarnation": self.inc}):
-            return None
-        self.lam, self.verified = max(self.lam, body["lam"]) + 1, self.verified + 1
-        return body
+        if frame[:5] == b"CHRS\x01" and verifies(signer, signed, frame[5:69]):
+            body, me = msgpack.unpackb(frame[69:]), {"node": self.id, "incarnation": self.inc}
+            if body["to"] in (None, me, me | {"incarnation": None}):
+                self.lam, self.verified = max(self.lam, body["lam"]) + 1, self.verified + 1
+                return body
 
     def socket(self, kind, server, host_port):
         socket = zmq.Context.instance().socket(kind)
@@ -64,7 +63,7 @@ class Agent:
         door.send(self.seal(DOOR, msg, node))
         body = self.open(DOOR, door.recv() if door.poll(10_000) else b"", node)
         if not body or "Refused" in body["msg"]:
-            sys.exit(f"{host_port}: {body['msg'] if body else 'no authentic answer'}")
+            sys.exit(f"agent.py: {host_port}: {body['msg'] if body else 'no authentic answer'}")
         return body["msg"]
 
     def join(self, welcome):
@@ -139,7 +138,9 @@ class Agent:
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description="a member of a Chorus mesh")
-    arguments.add_argument("token")
-    arguments.add_argument("--seconds", type=float, default=10)
+    arguments.add_argument("token"), arguments.add_argument("--seconds", type=float, default=10)
     chosen = arguments.parse_args()
-    sys.exit(Agent(chosen.token).run(chosen.seconds))
+    try:
+        sys.exit(Agent(chosen.token).run(chosen.seconds))
+    except (Exception, KeyboardInterrupt) as why:
+        sys.exit(f"agent.py: {why!r}")

@@ -44,6 +44,14 @@ peers = json.load(sys.stdin)["peers"]
 sys.exit(not any(p["name"] == sys.argv[1] and p["state"] == "live" for p in peers))' "$2"
 }
 
+# What is no token is told in one line.
+told=0
+"$python" "$here/agent.py" bad 2>"$dir/bad.log" || told=$?
+if [ "$told" != 2 ] || [ "$(wc -l <"$dir/bad.log")" != 1 ]; then
+    echo "a bad token: exit $told instead of 2, or not one line" >&2
+    exit 1
+fi
+
 # Several nodes on one machine cannot all have the usual port for metrics.
 export CHORUS__METRICS__LISTEN=127.0.0.1:0
 net=(--listen 127.0.0.1:0 --advertise 127.0.0.1)
