@@ -26,7 +26,7 @@ pub struct SocketsConfig {
     pub keys: CurveKeys,
     /// Keys that may shake hands with every socket but the door.
     pub allow: Arc<BTreeSet<Key>>,
-    /// Door messages, and door handshakes, per second. At least 1.
+    /// Door messages per second beside the first of each connection. At least 1.
     pub door_rate: u32,
     /// How often the node tries a wrong key on itself.
     pub probe_interval: Duration,
@@ -40,7 +40,7 @@ pub struct SocketsConfig {
 
 impl SocketsConfig {
     /// Listens on every interface with ports chosen by the system. Rates are this design's:
-    /// 50 door messages a second, a probe each minute, a refused dial again after 30 s.
+    /// 50 door messages a second beside first ones, a probe each minute, a refused dial again after 30 s.
     pub fn new(keys: CurveKeys, allow: Arc<BTreeSet<Key>>) -> Self {
         Self {
             host: IpAddr::from([0, 0, 0, 0]),

@@ -36,10 +36,10 @@ counters! {
     unwatched,
     /// Door messages discarded because every permit was out.
     door_dropped,
-    /// Door messages and door handshakes turned away by the rate limit.
+    /// Door messages turned away by the rate limit: not the first of their connection.
     door_limited,
     /// Connections to the door ended by us: they said too much or stayed too long, or their
-    /// room was needed.
+    /// room, or their place in the line before it, was needed.
     door_cut,
     /// Frames published (once for each publish, however many subscribers).
     published,

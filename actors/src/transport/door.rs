@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::endpoint::{connect, dialler, receive};
+use super::endpoint::{asker, connect, receive};
 use super::keys::{CurveKeys, Key};
 use super::messages::DoorError;
 use super::names::Names;
@@ -54,8 +54,7 @@ impl Questions {
         if self.waiting.len() >= QUESTIONS_MAX {
             return Err(DoorError::Busy);
         }
-        let socket =
-            dialler(&self.context, zmq::DEALER, &self.keys, server).map_err(|_| DoorError::Busy)?;
+        let socket = asker(&self.context, &self.keys, server).map_err(|_| DoorError::Busy)?;
         let mut question = Question {
             socket,
             unasked: Some((endpoint.to_owned(), frame.to_vec())),

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::endpoint::{DOOR_BYTES_MAX, connect, dialler, receive};
+use super::endpoint::{DOOR_BYTES_MAX, asker, connect, receive};
 use super::keys::{CurveKeys, Key};
 use super::names::Names;
 
@@ -58,7 +58,7 @@ pub fn knock(
         return Err(KnockError::TooLong { bytes });
     }
     let context = zmq::Context::new();
-    let socket = dialler(&context, zmq::DEALER, own, &server_key).map_err(KnockError::Zmq)?;
+    let socket = asker(&context, own, &server_key).map_err(KnockError::Zmq)?;
     // What was not taken by now is of no use: the caller has given up.
     socket.set_linger(0).map_err(KnockError::Zmq)?;
     let deadline = Instant::now() + within;
@@ -133,7 +133,7 @@ mod tests {
     fn a_door_answers_whoever_knows_its_key_and_nobody_else() {
         let context = zmq::Context::new();
         let door_keys = keys();
-        let mut zap = Zap::start(&context, 50).unwrap();
+        let mut zap = Zap::start(&context).unwrap();
         zap.go_live(Default::default(), Default::default());
         let door = listener(&context, zmq::ROUTER, &door_keys, DOOR, DOOR_BYTES_MAX).unwrap();
         door.bind("tcp://127.0.0.1:*").unwrap();
@@ -150,7 +150,7 @@ mod tests {
                 door.as_poll_item(zmq::POLLIN),
             ];
             zmq::poll(&mut items, 10).unwrap();
-            zap.serve(Instant::now());
+            zap.serve();
             if let Some(received) = receive(&door) {
                 assert_eq!(received.parts[1], b"hello");
                 door.send_multipart([received.parts[0].as_slice(), b"welcome"], 0)

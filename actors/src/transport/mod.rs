@@ -17,6 +17,7 @@ mod inward;
 mod keys;
 pub mod knock;
 mod leaving;
+mod line;
 mod links;
 mod messages;
 mod monitored;
@@ -30,6 +31,7 @@ mod sending;
 mod shares;
 pub mod sockets;
 mod told;
+mod turns;
 mod zap;
 mod zmq_thread;
 

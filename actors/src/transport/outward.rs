@@ -21,6 +21,9 @@ use super::readiness::Source;
 const LINKS_MAX: usize = 16;
 /// How long the PUB and the SUB of a link may be down while its ROUTER stands.
 const REDIAL_BESIDE: Duration = Duration::from_secs(1);
+/// How long a sibling that was dialled may be silent; twice as long with each try in vain.
+/// Over the slowest links a connection takes this long.
+const REDIAL_SIBLING: Duration = Duration::from_secs(2);
 /// A cluster has at most 100 children.
 const SIBLINGS_MAX: usize = 128;
 
@@ -40,7 +43,17 @@ pub struct Sibling {
     endpoint: String,
     to: Option<String>,
     /// When it last sent something, or was dialled.
-    pub heard: Instant,
+    heard: Instant,
+    /// How long it may be silent from then on, where it was dialled and has said nothing yet.
+    unheard: Option<Duration>,
+}
+
+impl Sibling {
+    /// It has sent something.
+    pub fn hear(&mut self, now: Instant) {
+        self.heard = now;
+        self.unheard = None;
+    }
 }
 
 /// The link to one key: its ROUTER, and where given its PUB and its SUB.
@@ -168,6 +181,7 @@ impl Outwards {
             endpoint: publisher.to_owned(),
             to,
             heard: now,
+            unheard: Some(REDIAL_SIBLING),
         })
     }
 
@@ -219,13 +233,23 @@ impl Outwards {
         let mut siblings = std::mem::take(&mut self.siblings);
         for (key, sibling) in &mut siblings {
             let named = sibling.to.is_none() && self.names.endpoint(&sibling.endpoint).is_some();
-            if now.saturating_duration_since(sibling.heard) < redial_after && !named {
+            // No monitor tells of a refusal, and libzmq never comes back after one: while the
+            // other side does not know us yet, only trying again finds out when it does.
+            let unheard = sibling.unheard.unwrap_or(redial_after);
+            let silence = now.saturating_duration_since(sibling.heard);
+            if silence < redial_after.min(unheard) && !named {
                 continue;
             }
             match self.sibling(key, &sibling.endpoint, now) {
                 Ok(fresh) => {
                     count(&self.counters.redialled);
-                    *sibling = fresh;
+                    *sibling = Sibling {
+                        unheard: sibling
+                            .unheard
+                            .map(|it| redial_after.min(2 * it))
+                            .or(fresh.unheard),
+                        ..fresh
+                    };
                 }
                 Err(error) => tracing::warn!(endpoint = %sibling.endpoint, %error, "cannot redial"),
             }
@@ -342,49 +366,4 @@ pub fn resubscribe(socket: &zmq::Socket, old: &[Vec<u8>], new: &[Vec<u8>]) -> zm
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::transport::counters::read;
-    use crate::transport::messages::Command;
-    use crate::transport::reading::tests::{PATIENCE, node};
-
-    #[test]
-    fn what_was_refused_is_tried_again_at_once_when_the_rest_of_the_link_stands() {
-        let (mut parent, handle, _up, member) = node();
-        let key = parent.config.keys.public;
-        let bound = parent.inward.bound();
-        handle.send(Command::Allow(Arc::default())).unwrap();
-        parent.round();
-
-        let counters = Arc::<Counters>::default();
-        let names = Names::new(|| {});
-        let context = zmq::Context::new();
-        let mut child = Outwards::new(context, member.clone(), counters.clone(), names);
-        let (began, long) = (Instant::now(), Duration::from_secs(3_600));
-        let (publisher, subscriber) = (Some(&*bound.publisher), Some(&*bound.subscriber));
-        child.dial(key, &bound.router, publisher, subscriber, began);
-        while read(&counters.refused_by_peer) < 3 {
-            assert!(began.elapsed() < PATIENCE, "it is not refused");
-            parent.round();
-            child.tend(Instant::now(), long);
-        }
-        let allow = Arc::new(BTreeSet::from([member.public]));
-        handle.send(Command::Allow(allow)).unwrap();
-        parent.round();
-        // As if the ROUTER's handshake had been the last of the three.
-        let dealer = child.open(zmq::DEALER, &key, &bound.router, &[], began);
-        child.links.get_mut(&key).unwrap().dealer = dealer.unwrap();
-        let stands = |one: &Option<Outward>| one.as_ref().unwrap().down_since.is_none();
-        while !child
-            .links
-            .values()
-            .all(|it| stands(&it.hears) && stands(&it.heard))
-        {
-            assert!(began.elapsed() < PATIENCE, "it stays mute");
-            parent.round();
-            child.tend(Instant::now(), long);
-        }
-    }
-}
+mod tests;

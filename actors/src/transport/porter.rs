@@ -1,5 +1,5 @@
-//! Stands before the door: takes every TCP connection there, and passes on as many bytes for
-//! as long as one question needs.
+//! Stands before the door: takes every TCP connection there, lets it in when its turn comes,
+//! and passes on as many bytes for as long as one question needs.
 //!
 //! Anybody may connect to a door, and libzmq bounds neither the connections of a socket, nor
 //! their age, nor the parts of a message: a stranger with one endless message would fill a
@@ -18,12 +18,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+use tokio::time::MissedTickBehavior;
 
 use super::counters::{Counters, count};
 use super::endpoint::DOOR_BYTES_MAX;
+use super::line::{Line, oldest_of_most, source};
 
 /// Connections at once. One more ends the oldest of the address that has most.
 const CONNECTIONS_MAX: usize = 64;
+/// Between two that are let in: a hundred handshakes a second take some hundredths of a core.
+const BETWEEN: Duration = Duration::from_millis(10);
 /// What one connection may say: its handshake, and its question with some tries.
 const BYTES_MAX: u64 = 4 * DOOR_BYTES_MAX as u64;
 /// How long a connection may stay: the longest wait for an answer, and room.
@@ -86,22 +90,26 @@ impl Drop for Porter {
 }
 
 async fn serve(listener: &TcpListener, inner: &Arc<Path>, counters: &Arc<Counters>) {
+    let mut line = Line::new();
     let mut guests = Guests::default();
+    let mut turn = tokio::time::interval(BETWEEN);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let Ok((stream, from)) = listener.accept().await else {
-            tokio::time::sleep(BREATH).await;
-            continue;
-        };
-        if guests.make_room() {
-            count(&counters.door_cut);
-        }
-        let (inner, counters) = (inner.clone(), counters.clone());
-        let guest = tokio::spawn(async move {
-            if pass(stream, &inner).await == Passed::Cut {
-                count(&counters.door_cut);
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, from)) => {
+                    if line.add(source(from.ip()), stream).is_some() {
+                        count(&counters.door_cut);
+                    }
+                }
+                Err(_) => tokio::time::sleep(BREATH).await,
+            },
+            _ = turn.tick(), if !line.is_empty() => {
+                if let Some((from, stream)) = line.next() {
+                    guests.let_in(from, stream, inner.clone(), counters.clone());
+                }
             }
-        });
-        guests.add(from.ip(), guest.abort_handle());
+        }
     }
 }
 
@@ -146,36 +154,28 @@ impl Guests {
         if self.open.len() < CONNECTIONS_MAX {
             return false;
         }
-        let addresses: Vec<IpAddr> = self.open.iter().map(|(from, _)| *from).collect();
-        let at = oldest_of_most(&addresses);
+        let at = oldest_of_most(self.open.iter().map(|(from, _)| *from));
         if let Some((_, guest)) = at.and_then(|at| self.open.remove(at)) {
             guest.abort();
         }
         true
     }
 
-    fn add(&mut self, from: IpAddr, guest: AbortHandle) {
-        self.open.push_back((from, guest));
-    }
-}
-
-/// Where the oldest connection of the address with most of them stands, so that one
-/// address that takes all the room loses its own.
-fn oldest_of_most(addresses: &[IpAddr]) -> Option<usize> {
-    let times = |address: &IpAddr| addresses.iter().filter(|a| *a == address).count();
-    let most = addresses.iter().map(times).max()?;
-    addresses.iter().position(|address| times(address) == most)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_takes_all_the_room_loses_its_own() {
-        let [a, b, c] = [1, 2, 3].map(|n| IpAddr::from([10, 0, 0, n]));
-        assert_eq!(oldest_of_most(&[]), None);
-        assert_eq!(oldest_of_most(&[a, b, b, c, b]), Some(1));
-        assert_eq!(oldest_of_most(&[a, b, c]), Some(0));
+    fn let_in(
+        &mut self,
+        from: IpAddr,
+        stream: TcpStream,
+        inner: Arc<Path>,
+        counters: Arc<Counters>,
+    ) {
+        if self.make_room() {
+            count(&counters.door_cut);
+        }
+        let guest = tokio::spawn(async move {
+            if pass(stream, &inner).await == Passed::Cut {
+                count(&counters.door_cut);
+            }
+        });
+        self.open.push_back((from, guest.abort_handle()));
     }
 }

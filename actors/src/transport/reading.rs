@@ -41,7 +41,7 @@ impl Thread {
                 Left::Nothing
             }
             Source::Zap => {
-                self.zap.serve(now);
+                self.zap.serve();
                 Left::Nothing
             }
             Source::Subscriber | Source::Hears(_) | Source::Sibling(_) => {
@@ -100,7 +100,7 @@ impl Thread {
             };
             // Only what came counts: a look that finds nothing must not put a redial off.
             if let Some(sibling) = dialled.and_then(|key| self.outward.siblings.get_mut(&key)) {
-                sibling.heard = now;
+                sibling.hear(now);
             }
             let Some(peer) = dialled.or_else(|| self.member(&received)) else {
                 continue;
@@ -137,14 +137,14 @@ impl Thread {
                 self.fail_open();
                 return Left::Nothing;
             };
-            if !self.door_messages.take(now) {
-                count(&self.counters.door_limited);
-                continue;
-            }
             let [id, bytes] = received.parts.as_mut_slice() else {
                 count(&self.counters.malformed);
                 continue;
             };
+            if !self.door_turns.take(id, now) {
+                count(&self.counters.door_limited);
+                continue;
+            }
             let Some(permit) = permit(&self.lanes.door) else {
                 count(&self.counters.door_dropped);
                 continue;

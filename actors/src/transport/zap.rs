@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
 
 use super::counters::{Counters, count};
 use super::keys::Key;
@@ -28,14 +27,12 @@ pub struct Zap {
     admitted: BTreeSet<Key>,
     /// The wrong key that is being tried on ourselves.
     pub probe: Option<Key>,
-    door_handshakes: Bucket,
     counters: Arc<Counters>,
 }
 
 impl Zap {
-    /// Binds the handler, which lets nobody in yet. `rate` bounds the door's handshakes per
-    /// second.
-    pub fn start(context: &zmq::Context, rate: u32) -> zmq::Result<Self> {
+    /// Binds the handler, which lets no member in yet.
+    pub fn start(context: &zmq::Context) -> zmq::Result<Self> {
         let socket = context.socket(zmq::REP)?;
         socket.set_linger(0)?;
         socket.bind(ENDPOINT)?;
@@ -44,7 +41,6 @@ impl Zap {
             allow: Arc::default(),
             admitted: BTreeSet::new(),
             probe: None,
-            door_handshakes: Bucket::new(rate),
             counters: Arc::default(),
         })
     }
@@ -80,14 +76,13 @@ impl Zap {
     }
 
     /// Answers every handshake that waits.
-    pub fn serve(&mut self, now: Instant) {
+    pub fn serve(&mut self) {
         while let Ok(request) = self.socket.recv_multipart(zmq::DONTWAIT) {
-            let (code, user) = match self.judge(&request, now) {
+            let (code, user) = match self.judge(&request) {
                 Verdict::Admit(key) => ("200", hex(&key)),
                 // The peer's libzmq gives up for good after 400: it comes again only when
                 // its owner dials again. After 300 it would try every 2 s for ever.
                 Verdict::Refuse => ("400", String::new()),
-                Verdict::Later => ("300", String::new()),
             };
             let id = request.get(1).cloned().unwrap_or_default();
             let reply: [&[u8]; 6] = [b"1.0", &id, code.as_bytes(), b"", user.as_bytes(), b""];
@@ -97,13 +92,13 @@ impl Zap {
     }
 
     /// Frames: version, request id, domain, address, routing id, mechanism, key.
-    fn judge(&mut self, request: &[Vec<u8>], now: Instant) -> Verdict {
+    fn judge(&mut self, request: &[Vec<u8>]) -> Verdict {
         let verdict = match request {
             [version, _, domain, _, _, mechanism, key]
                 if version == b"1.0" && mechanism == b"CURVE" =>
             {
                 match Key::try_from(key.as_slice()) {
-                    Ok(key) => self.judge_key(domain, key, now),
+                    Ok(key) => self.judge_key(domain, key),
                     Err(_) => Verdict::Refuse,
                 }
             }
@@ -113,26 +108,22 @@ impl Zap {
         verdict
     }
 
-    fn judge_key(&mut self, domain: &[u8], key: Key, now: Instant) -> Verdict {
+    fn judge_key(&mut self, domain: &[u8], key: Key) -> Verdict {
         if domain == MESH.as_bytes() && self.allow.contains(&key) {
             self.admitted.insert(key);
             return Verdict::Admit(key);
         }
-        if domain != DOOR.as_bytes() {
-            return Verdict::Refuse;
+        // How many come to the door is the porter's affair.
+        if domain == DOOR.as_bytes() {
+            return Verdict::Admit(key);
         }
-        if self.door_handshakes.take(now) {
-            Verdict::Admit(key)
-        } else {
-            Verdict::Later
-        }
+        Verdict::Refuse
     }
 
     fn counter_of(&self, verdict: &Verdict, request: &[Vec<u8>]) -> &AtomicU64 {
         let probe = self.probe.as_ref().map(|key| key.as_slice());
         match verdict {
             Verdict::Admit(_) => &self.counters.zap_admitted,
-            Verdict::Later => &self.counters.door_limited,
             Verdict::Refuse if probe.is_some() && request.get(6).map(Vec::as_slice) == probe => {
                 &self.counters.probe_refused
             }
@@ -144,39 +135,6 @@ impl Zap {
 enum Verdict {
     Admit(Key),
     Refuse,
-    Later,
-}
-
-/// A token bucket: `rate` tokens a second, at most one second's worth saved up.
-pub struct Bucket {
-    rate: u32,
-    tokens: f64,
-    filled: Option<Instant>,
-}
-
-impl Bucket {
-    pub fn new(rate: u32) -> Self {
-        Self {
-            rate,
-            tokens: f64::from(rate),
-            filled: None,
-        }
-    }
-
-    /// Takes one token if there is one.
-    pub fn take(&mut self, now: Instant) -> bool {
-        let since = self
-            .filled
-            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        self.filled = Some(now);
-        let rate = f64::from(self.rate);
-        self.tokens = (self.tokens + since.as_secs_f64() * rate).min(rate);
-        let taken = self.tokens >= 1.0;
-        if taken {
-            self.tokens -= 1.0;
-        }
-        taken
-    }
 }
 
 /// 64 lowercase digits: metadata must be text.
@@ -202,7 +160,7 @@ mod tests {
 
     fn handler(allow: &[Key]) -> Zap {
         let context = zmq::Context::new();
-        let mut zap = Zap::start(&context, 2).unwrap();
+        let mut zap = Zap::start(&context).unwrap();
         zap.go_live(Arc::new(allow.iter().copied().collect()), Arc::default());
         zap
     }
@@ -221,7 +179,7 @@ mod tests {
     }
 
     fn admits(zap: &mut Zap, domain: &str, mechanism: &str, key: &[u8]) -> bool {
-        let verdict = zap.judge(&request(domain, mechanism, key), Instant::now());
+        let verdict = zap.judge(&request(domain, mechanism, key));
         matches!(verdict, Verdict::Admit(_))
     }
 
@@ -237,17 +195,11 @@ mod tests {
     }
 
     #[test]
-    fn the_door_takes_any_curve_key_at_a_bounded_rate() {
+    fn the_door_takes_any_curve_key_and_nothing_else() {
         let mut zap = handler(&[]);
         assert!(!admits(&mut zap, DOOR, "NULL", &[7; 32]));
-        let now = Instant::now();
-        let judged = |zap: &mut Zap, at| {
-            let verdict = zap.judge(&request(DOOR, "CURVE", &[7; 32]), at);
-            matches!(verdict, Verdict::Admit(_))
-        };
-        assert!(judged(&mut zap, now) && judged(&mut zap, now));
-        assert!(!judged(&mut zap, now));
-        assert!(judged(&mut zap, now + Duration::from_millis(500)));
+        assert!(!admits(&mut zap, DOOR, "CURVE", &[7; 31]));
+        assert!(admits(&mut zap, DOOR, "CURVE", &[7; 32]));
     }
 
     #[test]

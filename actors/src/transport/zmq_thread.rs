@@ -25,7 +25,8 @@ use super::readiness::Source;
 use super::selftest::{self, Probe};
 use super::shares::Shares;
 
-use super::zap::{Bucket, Zap};
+use super::turns::Turns;
+use super::zap::Zap;
 
 /// Commands performed before the sockets have their turn.
 const COMMANDS_BURST: usize = 512;
@@ -76,7 +77,7 @@ pub(super) struct Thread {
     pub(super) outward: Outwards,
     pub(super) questions: Questions,
     pub(super) names: Names,
-    pub(super) door_messages: Bucket,
+    pub(super) door_turns: Turns,
     pub(super) gathering: Gathering,
     pub(super) shares: Shares,
     /// The link sockets are left alone until permits return: that is the back-pressure.
@@ -104,7 +105,7 @@ impl Thread {
         lanes: Lanes,
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
-        let mut zap = Zap::start(&context, config.door_rate)
+        let mut zap = Zap::start(&context)
             .map_err(|source| Error::zmq("the ZAP handler", source))?;
         selftest::run(&context, &mut zap)?;
         zap.go_live(config.allow.clone(), counters.clone());
@@ -117,7 +118,7 @@ impl Thread {
             outward: Outwards::new(context.clone(), keys.clone(), counted, names.clone()),
             questions: Questions::new(context.clone(), keys, names.clone()),
             names,
-            door_messages: Bucket::new(config.door_rate),
+            door_turns: Turns::new(config.door_rate),
             gathering: Gathering::default(),
             shares: Shares::new(GOSSIP_SHARE),
             link_paused: false,
