@@ -65,8 +65,12 @@ pub enum Verb {
     #[command(after_help = "Example:\n  chorus --dir ~/mesh/a status --json")]
     Status,
     /// Show the nodes that the running node knows
-    #[command(after_help = "Example:\n  chorus --dir ~/mesh/a peers")]
-    Peers,
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/a peers --all")]
+    Peers {
+        /// Also the members of the roster that nothing has been heard of
+        #[arg(long)]
+        all: bool,
+    },
     /// Shut a node out of the mesh for good
     #[command(after_help = "Example:\n  chorus --dir ~/mesh/a revoke b --reason stolen")]
     Revoke {
@@ -268,6 +272,22 @@ impl Context {
         } else {
             print_line(words);
         }
+    }
+
+    /// Prints an answer that is itself the bad news, and fails with what it comes to.
+    pub fn answer_failed(
+        &self,
+        json: &serde_json::Value,
+        words: &str,
+        failure: Failure,
+    ) -> Result<(), Failure> {
+        self.answer(json, words);
+        if self.json {
+            // The object above says it all; a second one would break whoever parses stdout.
+            let _ = std::io::stdout().flush();
+            std::process::exit(i32::from(failure.exit));
+        }
+        Err(failure)
     }
 }
 

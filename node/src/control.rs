@@ -37,7 +37,11 @@ pub enum Request {
     /// `chorus.status/1`.
     Status {},
     /// The rows of `chorus.peers/1`, several on each line.
-    Peers {},
+    Peers {
+        /// Also the members that nothing has been heard of.
+        #[serde(default)]
+        all: bool,
+    },
     /// What the node has checked of itself.
     Health {},
     /// Shut a node out with the root's key, which lies in this home.
@@ -130,7 +134,7 @@ async fn handle(request: Request, live: &Live, home: &Home) -> Result<Vec<Value>
     let snapshot = live.snapshot().await.ok_or_else(stopping)?;
     match request {
         Request::Status {} => Ok(vec![report::status(&snapshot)]),
-        Request::Peers {} => Ok(report::peers(&snapshot)),
+        Request::Peers { all } => Ok(report::peers(&snapshot, all)),
         Request::Health {} => Ok(vec![report::health(&snapshot)]),
         Request::Revoke {
             node,

@@ -66,7 +66,7 @@ async fn dispatch(ctx: Context, verb: Verb) -> Result<(), Failure> {
             verbs::up::run(ctx, args).await
         }
         Verb::Status => verbs::status::run(ctx).await,
-        Verb::Peers => verbs::peers::run(ctx).await,
+        Verb::Peers { all } => verbs::peers::run(ctx, all).await,
         Verb::Revoke {
             node,
             reason,

@@ -1,8 +1,11 @@
 //! Metrics: the node's numbers for Prometheus, over plain HTTP on the metrics address.
 //!
-//! `GET /metrics` and `GET /healthz`, nothing else. Labels are the node's sector and cluster
-//! and the names of fixed sets (states, counters), never an agent or a peer: the number of
-//! series does not grow with the mesh.
+//! `GET /metrics`, `/healthz` and `/readyz`, nothing else. `/healthz` is 200 while the node
+//! answers and is a member; without a parent too, which it finds again by itself. `/readyz` is
+//! 200 while it also has a parent, or stands at the top. Both say in words what is wrong.
+//!
+//! Labels are the node's sector and cluster and the names of fixed sets (states, counters),
+//! never an agent or a peer: the number of series does not grow with the mesh.
 
 use std::sync::atomic::AtomicU64;
 
@@ -22,6 +25,7 @@ use crate::{connections, report};
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const UNAVAILABLE: &str = "503 Service Unavailable";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// One label of a fixed set.
@@ -44,13 +48,18 @@ async fn serve_one(mut stream: TcpStream, live: Live) {
             None => stopping(),
         },
         Route::Health => match live.snapshot().await {
-            Some(_) => ("200 OK", TEXT, "ok\n".to_owned()),
+            Some(snapshot) => health(&snapshot),
+            None => stopping(),
+        },
+        Route::Ready => match live.snapshot().await {
+            Some(snapshot) if report::is_ready(&snapshot) => ("200 OK", TEXT, "ok\n".to_owned()),
+            Some(snapshot) => (UNAVAILABLE, TEXT, report::stands(&snapshot) + "\n"),
             None => stopping(),
         },
         Route::NotFound => (
             "404 Not Found",
             TEXT,
-            "there is /metrics and /healthz\n".to_owned(),
+            "there is /metrics, /healthz and /readyz\n".to_owned(),
         ),
         Route::NotAllowed => ("405 Method Not Allowed", TEXT, "GET only\n".to_owned()),
     };
@@ -64,8 +73,25 @@ async fn serve_one(mut stream: TcpStream, live: Live) {
     }
 }
 
-fn stopping() -> (&'static str, &'static str, String) {
-    ("503 Service Unavailable", TEXT, "stopping\n".to_owned())
+/// Status, type and body of an answer.
+type Answer = (&'static str, &'static str, String);
+
+/// A node without a parent goes on, and finds one by itself; one that was shut out does not.
+fn health(snapshot: &Snapshot) -> Answer {
+    let stands = || report::stands(snapshot);
+    match () {
+        () if report::is_revoked(snapshot) => (UNAVAILABLE, TEXT, stands() + "\n"),
+        () if report::is_ready(snapshot) => ("200 OK", TEXT, "ok\n".to_owned()),
+        () => (
+            "200 OK",
+            TEXT,
+            format!("ok, but {}: see /readyz\n", stands()),
+        ),
+    }
+}
+
+fn stopping() -> Answer {
+    (UNAVAILABLE, TEXT, "stopping\n".to_owned())
 }
 
 /// All of a request before its body; `None` when it is too long or is cut off.
@@ -84,6 +110,7 @@ async fn read_head(stream: &mut TcpStream) -> Option<Vec<u8>> {
 enum Route {
     Metrics,
     Health,
+    Ready,
     NotFound,
     NotAllowed,
 }
@@ -96,6 +123,7 @@ fn route(head: &[u8]) -> Route {
     match (method, target.split('?').next().unwrap_or_default()) {
         (Some("GET"), "/metrics") => Route::Metrics,
         (Some("GET"), "/healthz") => Route::Health,
+        (Some("GET"), "/readyz") => Route::Ready,
         (Some("GET"), _) => Route::NotFound,
         _ => Route::NotAllowed,
     }
@@ -157,6 +185,12 @@ fn membership(registry: &mut Registry, snapshot: &Snapshot) {
     registry.register("peers", "Peers known, by state", peers);
     let members = snapshot.roster.len() as f64;
     gauge(registry, "roster_members", "Members on the roster", members);
+    gauge(
+        registry,
+        "roster_members_live",
+        "Members on the roster that live, with this node",
+        report::live_members(snapshot) as f64,
+    );
     let missing = snapshot.roster.missing_revocations() as f64;
     gauge(
         registry,
@@ -171,9 +205,16 @@ fn membership(registry: &mut Registry, snapshot: &Snapshot) {
         "1 while no parent can be reached",
         orphan,
     );
+    let revoked = f64::from(u8::from(report::is_revoked(snapshot)));
+    gauge(
+        registry,
+        "revoked",
+        "1 once the mesh's root has shut this node out",
+        revoked,
+    );
     let mode: Family<Labels, Gauge> = Family::default();
-    let now = report::mode(report::live_members(snapshot), snapshot.roster.len());
-    mode.get_or_create(&[("mode", now)]).set(1);
+    mode.get_or_create(&[("mode", report::mode(snapshot))])
+        .set(1);
     registry.register("mode", "The mode that holds", mode);
     let uptime = snapshot.started.elapsed().as_secs_f64();
     gauge(registry, "uptime_seconds", "Since the node started", uptime);
@@ -241,10 +282,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_paths_are_served_to_get_alone() {
+    fn three_paths_are_served_to_get_alone() {
         assert_eq!(route(b"GET /metrics HTTP/1.1\r\n\r\n"), Route::Metrics);
         assert_eq!(route(b"GET /metrics?x=1 HTTP/1.1\r\n\r\n"), Route::Metrics);
         assert_eq!(route(b"GET /healthz HTTP/1.0\r\n\r\n"), Route::Health);
+        assert_eq!(route(b"GET /readyz HTTP/1.1\r\n\r\n"), Route::Ready);
         assert_eq!(route(b"GET /etc/passwd HTTP/1.1\r\n\r\n"), Route::NotFound);
         assert_eq!(route(b"POST /metrics HTTP/1.1\r\n\r\n"), Route::NotAllowed);
         assert_eq!(route(b"\xff\xfe"), Route::NotAllowed);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 use crate::live::Live;
+use crate::report;
 
 /// Between two looks at the node where no watchdog asks for more.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -48,8 +49,9 @@ async fn look(live: Live, every: Duration, mut say: impl FnMut(&[NotifyState])) 
         let [alive, suspect, _] = now.view.peers;
         let (members, order) = (now.view.members, now.view.order);
         let status = format!(
-            "{}: {members} in phase, order {order:.3}; peers: {alive} live, {suspect} suspect",
-            now.name
+            "{}: {members} in phase, order {order:.3}; peers: {alive} live, {suspect} suspect; {}",
+            now.name,
+            report::stands(&now)
         );
         say(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
         tokio::time::sleep(every).await;

@@ -4,28 +4,28 @@
 use std::collections::BTreeMap;
 
 use chorus_actors::Snapshot;
-use chorus_protocol::gossip::PeerView;
 use chorus_protocol::ids::{NodeId, Role};
-use chorus_protocol::units::Micros;
 use chorus_protocol::wire::Signer;
 use chorus_protocol::wire::message::PeerState;
 use serde_json::{Value, json};
 
+mod members;
 mod words;
+pub use members::{live_members, peers};
 pub use words::{columns, peers_words, status_words};
 
-/// Rows of peers on one line of the control socket; far below its limit.
-const ROWS_A_LINE: usize = 64;
-
-/// Refusals that mean somebody signed what he may not; the others are malformed.
-const FORGERIES: [&str; 6] = [
+/// Refusals that mean somebody signed what he may not. What is neither one of them nor
+/// [`REVOKED`] is malformed.
+const FORGERIES: [&str; 5] = [
     "wrong_mesh",
     "unknown_signer",
-    "revoked_signer",
     "forged",
     "old_enrolment",
     "wrong_audience",
 ];
+
+/// The refusal of frames in the name of a member that was shut out.
+const REVOKED: &str = "revoked_signer";
 
 /// `chorus.status/1`.
 pub fn status(snapshot: &Snapshot) -> Value {
@@ -33,11 +33,9 @@ pub fn status(snapshot: &Snapshot) -> Value {
     let place = snapshot.me.place;
     let [live, suspect, evicted] = view.peers;
     let counter = |names: &[&str]| sum(&snapshot.counters, |name| names.contains(&name));
-    let refused = |forged: bool| {
-        sum(&snapshot.refusals, |name| {
-            FORGERIES.contains(&name) == forged
-        })
-    };
+    let refused = |wanted: &dyn Fn(&str) -> bool| sum(&snapshot.refusals, wanted);
+    let forged = |name: &str| FORGERIES.contains(&name);
+    let revoked = |name: &str| name == REVOKED;
     let (active, total) = agents(snapshot);
     json!({
         "schema": "chorus.status/1",
@@ -48,7 +46,8 @@ pub fn status(snapshot: &Snapshot) -> Value {
         "cluster": place.cluster.as_str(),
         "incarnation": snapshot.incarnation.0,
         "lamport": snapshot.lamport,
-        "mode": mode(live_members(snapshot), snapshot.roster.len()),
+        "mode": mode(snapshot),
+        "absent": members::absent(snapshot),
         "phase": {
             "theta": view.theta,
             "omega": view.omega,
@@ -63,8 +62,9 @@ pub fn status(snapshot: &Snapshot) -> Value {
             "received": counter(&["gossip_received", "link_received", "door_received"]),
             "applied": view.counters.applied,
             "stale": view.counters.stale,
-            "forged": refused(true),
-            "malformed": refused(false) + counter(&["malformed"]),
+            "forged": refused(&forged),
+            "revoked": refused(&revoked),
+            "malformed": refused(&|name| !forged(name) && !revoked(name)) + counter(&["malformed"]),
             "dropped": counter(&["gossip_over_share", "gossip_dropped", "door_dropped", "door_limited"]),
         },
         "memory": {
@@ -75,9 +75,10 @@ pub fn status(snapshot: &Snapshot) -> Value {
         "storage": storage(snapshot),
         "members": snapshot.roster.len(),
         "parent": view.parent.map(|node| name_of(snapshot, &node)),
+        "parents_possible": view.candidates,
         "orphan": view.orphan,
         "no_address_of": names(snapshot, &view.nowhere),
-        "revoked": snapshot.roster.is_revoked(&snapshot.me.node),
+        "revoked": is_revoked(snapshot),
         "uptime_ms": snapshot.started.elapsed().as_millis() as u64,
     })
 }
@@ -91,43 +92,6 @@ fn storage(snapshot: &Snapshot) -> Value {
         _ => "BROKEN",
     };
     json!({"state": state, "unwritten": counter("items_unwritten")})
-}
-
-/// The rows of `chorus.peers/1`, on lines that hold some each.
-pub fn peers(snapshot: &Snapshot) -> Vec<Value> {
-    let rows: Vec<Value> = snapshot
-        .peers
-        .iter()
-        .filter(|peer| peer.node != snapshot.me.node)
-        .filter_map(|peer| row(snapshot, peer))
-        .collect();
-    rows.chunks(ROWS_A_LINE)
-        .map(|rows| json!({"peers": rows}))
-        .collect()
-}
-
-/// `None` for a peer that belongs no more.
-fn row(snapshot: &Snapshot, peer: &PeerView) -> Option<Value> {
-    let entry = &snapshot.roster.get(&peer.node)?.entry;
-    Some(json!({
-        "node": peer.node.to_string(),
-        "name": entry.name.as_str(),
-        "role": entry.role.as_str(),
-        "sector": entry.place.sector.as_str(),
-        "cluster": entry.place.cluster.as_str(),
-        "state": state(peer.state),
-        "incarnation": peer.stamp.incarnation.0,
-        "lamport": peer.stamp.lamport,
-        "phase": peer.theta,
-        "age_ms": millis(peer.age),
-        "rtt_ms": peer.rtt.map(millis),
-        "teller": peer.teller.map(|node| name_of(snapshot, &node)),
-        "drift": {
-            "lamport_gap": peer.drift.lamport_gap,
-            "latency_ms": peer.drift.latency.map(millis),
-            "lags": peer.drift.lags,
-        },
-    }))
 }
 
 /// What the node has checked of itself, for `doctor`.
@@ -161,17 +125,24 @@ fn revoked(snapshot: &Snapshot) -> Value {
         let linked = roster.members().any(|member| member.entry.node == **node);
         !signs && !linked
     });
-    let refused = |name: &str| name == "revoked_signer";
     json!({
-        "self": roster.is_revoked(&snapshot.me.node),
+        "self": is_revoked(snapshot),
         "count": roster.revoked().len(),
         "shut_out": shut_out.count(),
-        "refused": sum(&snapshot.refusals, refused),
+        "refused": sum(&snapshot.refusals, |name| name == REVOKED),
     })
 }
 
+/// The mode that holds here. A node that was shut out is in no scope any more.
+pub fn mode(snapshot: &Snapshot) -> &'static str {
+    if is_revoked(snapshot) {
+        return "EMERGENCY";
+    }
+    mode_of(live_members(snapshot), snapshot.roster.len())
+}
+
 /// The mode of a scope (seed J11): by the share of its members that live.
-pub fn mode(live: usize, members: usize) -> &'static str {
+fn mode_of(live: usize, members: usize) -> &'static str {
     let at_least = |hundredths: usize| live * 100 >= members * hundredths;
     match () {
         () if at_least(95) => "FULL",
@@ -182,13 +153,20 @@ pub fn mode(live: usize, members: usize) -> &'static str {
     }
 }
 
-/// Members of the roster that live as far as this node knows, with itself.
-pub fn live_members(snapshot: &Snapshot) -> usize {
-    let live = |peer: &&PeerView| {
-        let known = snapshot.roster.get(&peer.node).is_some();
-        known && peer.state == PeerState::Live && peer.node != snapshot.me.node
-    };
-    1 + snapshot.peers.iter().filter(live).count()
+/// Whether the mesh's root has shut this very node out.
+pub fn is_revoked(snapshot: &Snapshot) -> bool {
+    snapshot.roster.is_revoked(&snapshot.me.node)
+}
+
+/// Whether it is where it belongs: a member, beneath a parent or at the top.
+pub fn is_ready(snapshot: &Snapshot) -> bool {
+    let view = &snapshot.view;
+    !is_revoked(snapshot) && (view.parent.is_some() || view.candidates == 0)
+}
+
+/// Where it stands in the tree, in words.
+pub fn stands(snapshot: &Snapshot) -> String {
+    words::stands(&status(snapshot))
 }
 
 /// Members whose role is agent: how many live, and how many there are.
@@ -216,19 +194,6 @@ fn name_of(snapshot: &Snapshot, node: &NodeId) -> String {
     member.map_or_else(|| node.short(), |member| member.entry.name.to_string())
 }
 
-/// The name that commands, JSON and metrics use.
-pub fn state(state: PeerState) -> &'static str {
-    match state {
-        PeerState::Live => "live",
-        PeerState::Suspect => "suspect",
-        PeerState::Evicted => "evicted",
-    }
-}
-
-fn millis(span: Micros) -> f64 {
-    span.0 as f64 / 1e3
-}
-
 fn sum(counters: &[(&'static str, u64)], wanted: impl Fn(&str) -> bool) -> u64 {
     let counters = counters.iter().filter(|(name, _)| wanted(name));
     counters.map(|(_, count)| count).sum()
@@ -240,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_mode_begins_at_its_threshold() {
-        let modes = [100, 95, 94, 80, 79, 60, 59, 30, 29].map(|live| mode(live, 100));
+        let modes = [100, 95, 94, 80, 79, 60, 59, 30, 29].map(|live| mode_of(live, 100));
         assert_eq!(
             modes,
             [
@@ -255,15 +220,16 @@ mod tests {
                 "EMERGENCY",
             ]
         );
-        assert_eq!(mode(1, 1), "FULL");
+        assert_eq!(mode_of(1, 1), "FULL");
     }
 
     #[test]
     fn every_forgery_is_a_counter_that_a_refusal_has() {
         use chorus_protocol::wire::envelope::Refusal::*;
-        let refusals = [WrongMesh, Unknown, Revoked, Forged, Floor, Audience];
+        let refusals = [WrongMesh, Unknown, Forged, Floor, Audience];
         assert_eq!(refusals.map(|refusal| refusal.counter()), FORGERIES);
         assert!(refusals.iter().all(|refusal| refusal.is_forgery()));
+        assert_eq!((Revoked.counter(), Revoked.is_forgery()), (REVOKED, false));
     }
 
     #[test]
@@ -271,6 +237,11 @@ mod tests {
         let stands = |status: Value| words::stands(&status);
         assert_eq!(stands(json!({"role": "orchestrator"})), "at the top");
         assert_eq!(stands(json!({"role": "agent"})), "no parent yet");
+        let first = json!({"role": "coordinator", "parents_possible": 0});
+        assert_eq!(
+            stands(first),
+            "at the top: nobody on the roster is above it"
+        );
         assert_eq!(stands(json!({"role": "agent", "parent": "l"})), "under l");
         let orphan = stands(json!({"role": "agent", "orphan": true}));
         assert_eq!(orphan, "no parent can be reached");

@@ -200,8 +200,7 @@ fn a_member_revoked_while_it_was_away_is_refused_and_told() {
     // It does not know yet, so it starts and knocks, and is told by who refuses it.
     gone.start();
     until("it is told", PATIENCE, || {
-        gone.status()
-            .is_some_and(|status| status["revoked"] == true)
+        said(&gone, &["status"]).1["revoked"] == true
     });
     let log = std::fs::read_to_string(gone.home.with_extension("log")).unwrap();
     assert!(log.contains("this node was revoked"), "{log}");

@@ -13,6 +13,9 @@ pub(super) fn stands(status: &Value) -> String {
         (Value::String(name), _) => format!("under {name}"),
         _ if status["orphan"] == true => "no parent can be reached".into(),
         (_, Value::String(role)) if role == "orchestrator" => "at the top".into(),
+        _ if status["parents_possible"] == 0 => {
+            "at the top: nobody on the roster is above it".into()
+        }
         _ => "no parent yet".into(),
     }
 }
@@ -30,6 +33,27 @@ fn missing(status: &Value) -> Option<String> {
          or join again (in a new home) with a token that `chorus invite` made on a node that \
          this one can reach",
         nodes.join(", ")
+    ))
+}
+
+/// Why the mode is not the best, where it is not.
+fn absent(status: &Value) -> Option<String> {
+    let count = status["absent"]["count"]
+        .as_u64()
+        .filter(|count| *count > 0)?;
+    let members = status["absent"]["members"].as_array()?;
+    let mut named: Vec<String> = members
+        .iter()
+        .map(|it| format!("{} ({})", words(&it["name"]), words(&it["state"])))
+        .collect();
+    let others = count.saturating_sub(named.len() as u64);
+    if others > 0 {
+        named.push(format!("and {others} more"));
+    }
+    let (named, of) = (named.join(", "), words(&status["members"]));
+    let are = if count == 1 { "is" } else { "are" };
+    Some(format!(
+        "{count} of {of} members {are} not live: {named}; see `chorus peers --all`"
     ))
 }
 
@@ -58,6 +82,9 @@ pub fn status_words(status: &Value) -> String {
     }
     line("key", s("node"));
     line("mode", format!("{}, quorum {}", s("mode"), s("quorum")));
+    if let Some(absent) = absent(status) {
+        line("absent", absent);
+    }
     line(
         "phase",
         format!(
@@ -86,6 +113,7 @@ pub fn status_words(status: &Value) -> String {
                 "applied",
                 "stale",
                 "forged",
+                "revoked",
                 "malformed",
                 "dropped",
             ],
@@ -112,10 +140,17 @@ pub fn status_words(status: &Value) -> String {
 /// The peers as a table, for people.
 pub fn peers_words(rows: &[Value]) -> String {
     if rows.is_empty() {
-        return "no peer has been heard of yet".into();
+        return "no peer has been heard of yet; `chorus peers --all` lists who belongs".into();
     }
     let head = [
-        "NAME", "ROLE", "PLACE", "STATE", "PHASE", "AGE ms", "RTT ms", "KEY",
+        "NAME",
+        "ROLE",
+        "PLACE",
+        "STATE",
+        "PHASE rad",
+        "HEARD",
+        "RTT",
+        "KEY",
     ];
     let mut table = vec![head.map(String::from)];
     for row in rows {
@@ -125,9 +160,11 @@ pub fn peers_words(rows: &[Value]) -> String {
             words(&row["role"]),
             format!("{}/{}", words(&row["sector"]), words(&row["cluster"])),
             words(&row["state"]),
-            number(&row["phase"]),
-            number(&row["age_ms"]),
-            number(&row["rtt_ms"]),
+            row["phase"]
+                .as_f64()
+                .map_or_else(|| "-".into(), |rad| format!("{rad:.2}")),
+            span(&row["age_ms"], " ago"),
+            span(&row["rtt_ms"], ""),
             key,
         ]);
     }
@@ -166,8 +203,58 @@ fn words(value: &Value) -> String {
     }
 }
 
+/// A span in milliseconds with three digits at most, in the unit that people would take.
+fn span(ms: &Value, after: &str) -> String {
+    let Some(ms) = ms.as_f64() else {
+        return "-".into();
+    };
+    let text = match ms {
+        ..9.995 => format!("{ms:.2} ms"),
+        ..999.5 => format!("{ms:.0} ms"),
+        ..59_950.0 => format!("{:.1} s", ms / 1e3),
+        ..5_970_000.0 => format!("{:.0} min", ms / 6e4),
+        _ => format!("{:.0} h", ms / 3.6e6),
+    };
+    text + after
+}
+
 fn number(value: &Value) -> String {
     value
         .as_f64()
         .map_or_else(|| "-".into(), |n| format!("{n:.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn who_is_missing_is_said_in_one_line_and_only_then() {
+        let members =
+            json!([{"name": "s1-a3", "state": "unheard"}, {"name": "s1-a4", "state": "evicted"}]);
+        let status =
+            |count: u64| json!({"members": 12, "absent": {"count": count, "members": members}});
+        let line = "2 of 12 members are not live: s1-a3 (unheard), s1-a4 (evicted); \
+                    see `chorus peers --all`";
+        assert_eq!(absent(&status(2)).as_deref(), Some(line));
+        let more = absent(&status(7)).unwrap_or_default();
+        assert!(more.contains("s1-a4 (evicted), and 5 more; "), "{more}");
+        assert!(status_words(&status(2)).contains(line));
+        assert_eq!(
+            absent(&json!({"absent": {"count": 0, "members": []}})),
+            None
+        );
+    }
+
+    #[test]
+    fn a_span_has_the_unit_that_fits() {
+        let spans = [0.4123, 12.6, 1234.5, 90_000.0, 7_200_000.0].map(|ms| span(&json!(ms), ""));
+        assert_eq!(spans, ["0.41 ms", "13 ms", "1.2 s", "2 min", "2 h"]);
+        assert_eq!(
+            (span(&Value::Null, " ago"), span(&json!(20), " ago")),
+            ("-".into(), "20 ms ago".into())
+        );
+    }
 }

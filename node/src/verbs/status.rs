@@ -1,4 +1,5 @@
-//! `status`: how the node that runs in this home is.
+//! `status`: how the node that runs in this home is. Containers take its exit code for the
+//! node's health, so that of one that was shut out is a refusal.
 
 use chorus_storage::Home;
 
@@ -12,6 +13,12 @@ pub async fn run(ctx: Context) -> Result<(), Failure> {
     let status = answer
         .first()
         .ok_or_else(|| Failure::failed("empty_answer", "the node's answer was empty"))?;
-    ctx.answer(status, &report::status_words(status));
-    Ok(())
+    let words = report::status_words(status);
+    if status["revoked"] != true {
+        ctx.answer(status, &words);
+        return Ok(());
+    }
+    let failure = Failure::refused("revoked", "the mesh's root revoked this node")
+        .hint("ask for a token, and join with new keys in a new home");
+    ctx.answer_failed(status, &words, failure)
 }

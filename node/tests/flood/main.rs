@@ -391,6 +391,9 @@ fn a_flood_of_bad_frames_costs_neither_memory_nor_good_ones() {
     let status = flood.node.status().unwrap();
     assert_eq!(status["incarnation"], flood.target.incarnation.0);
     assert_eq!(status["phase"]["live"], 3, "{status}");
+    // One who was shut out is known: his frames are not among the forged ones.
+    let frames = &status["frames"];
+    assert_eq!(frames["revoked"], grown("revoked_signer"), "{frames}");
     let log = std::fs::read_to_string(flood.node.home.with_extension("log")).unwrap();
     assert!(!log.contains("panicked"), "{log}");
 }

@@ -134,13 +134,11 @@ impl Refusal {
         }
     }
 
-    /// Whether it counts as forged (rather than malformed) in a summary of two.
+    /// Whether it counts as forged in a summary: said by somebody who may not, of whom it is
+    /// not known who he is. One that is revoked is known, and counts by itself.
     pub const fn is_forgery(self) -> bool {
         use Refusal::*;
-        matches!(
-            self,
-            WrongMesh | Unknown | Revoked | Forged | Floor | Audience
-        )
+        matches!(self, WrongMesh | Unknown | Forged | Floor | Audience)
     }
 }
 

@@ -176,7 +176,7 @@ impl Mesh {
 
     /// What the operator's `peers` says of a node.
     pub async fn seen_by_operator(&self, name: &str) -> Result<Value, Failure> {
-        let rows = peers::rows(&self.players[0].home).await?;
+        let rows = peers::rows(&self.players[0].home, false).await?;
         let row = rows.into_iter().find(|row| row["name"] == name);
         Ok(row.unwrap_or_default())
     }

@@ -6,14 +6,12 @@ mod knocks;
 mod machine;
 mod state;
 
-use std::io::Write as _;
-
 use chorus_storage::Home;
 use serde_json::Value;
 
 use crate::cli::Context;
 use crate::control::{self, Request};
-use crate::error::{Failure, exit};
+use crate::error::Failure;
 use crate::home::{self, Loaded};
 use crate::settings::Settings;
 use crate::verbs::run::addresses;
@@ -63,20 +61,18 @@ fn not_running(loaded: &Result<Loaded, Failure>) -> Vec<Check> {
 /// Prints the table; a failed check is exit 1.
 fn finish(ctx: &Context, checks: &[Check]) -> Result<(), Failure> {
     let failed = check::failed(checks);
-    ctx.answer(&check::json_of(checks), &check::words_of(checks));
+    let (json, words) = (check::json_of(checks), check::words_of(checks));
     if failed == 0 {
+        ctx.answer(&json, &words);
         return Ok(());
-    }
-    if ctx.json {
-        // The object above says it all; a second one would break whoever parses stdout.
-        let _ = std::io::stdout().flush();
-        std::process::exit(i32::from(exit::FAILED));
     }
     let message = match failed {
         1 => "1 check failed".to_owned(),
         n => format!("{n} checks failed"),
     };
-    Err(Failure::failed("unhealthy", message).hint("see the lines that begin with `fail`"))
+    let failure =
+        Failure::failed("unhealthy", message).hint("see the lines that begin with `fail`");
+    ctx.answer_failed(&json, &words, failure)
 }
 
 /// What the running node says that it has checked.
@@ -125,15 +121,12 @@ fn running(health: &Value) -> Vec<Check> {
         },
     );
     let (live, members) = (number("live"), number("members"));
-    checks.push(Check::new(
-        "members",
-        if live == members {
-            Grade::Ok
-        } else {
-            Grade::Warn
-        },
-        format!("{live} of {members} live"),
-    ));
+    let told = format!("{live} of {members} live");
+    checks.push(if live == members {
+        Check::new("members", Grade::Ok, told)
+    } else {
+        Check::new("members", Grade::Warn, told).hint("`chorus peers --all` says who is missing")
+    });
     checks.push(match number("missing_revocations") {
         0 => Check::new("revocations", Grade::Ok, "none is missing"),
         n => Check::new(
