@@ -11,6 +11,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/needs.sh
 . scripts/needs.sh
+# shellcheck source=scripts/counting.sh
+. scripts/counting.sh
 
 minutes=${1:-75}
 case $minutes in
@@ -29,8 +31,9 @@ export CHORUS_SOAK=1
 logs=${CARGO_TARGET_DIR:-$PWD/target}/soak
 mkdir -p "$logs"
 end=$((SECONDS + minutes * 60))
-passed=0 failed=0 skipped=0
-
+measured='frames a round|whole after|bad frames|killed: r =|r = .* measured'
+# Of the drills the whole table, of the cross build its sizes and what it did.
+measured+='|^fault  |  (ok|FAILED)$|^aarch64|both count|resident|the same node'
 rows=()
 
 # row RESULT NAME PASSED FAILED SKIPPED SECONDS: one line of the table at the end.
@@ -38,9 +41,9 @@ row() {
     rows+=("$(printf '%-7s %-10s %6s %6s %7s %7s' "$@")")
 }
 
-# suite NAME WORDS...: `cargo test WORDS...`, for as long as there is time.
-suite() {
-    local name=$1 log=$logs/$1.log begun=$SECONDS left=$((end - SECONDS)) code=0 ok bad missed
+# part NAME COMMAND...: runs it, counted, for as long as there is time.
+part() {
+    local name=$1 log=$logs/$1.log left=$((end - SECONDS)) result=ok
     shift
     if [ "$left" -lt 10 ]; then
         failed=$((failed + 1))
@@ -49,28 +52,22 @@ suite() {
         return
     fi
     echo "begins  $name after $SECONDS s, $((left / 60)) minutes left"
-    timeout --kill-after=20 "$left" cargo test --locked --no-fail-fast "$@" -- --nocapture \
-        >"$log" 2>&1 </dev/null || code=$?
-    missed=$(grep -c '^skipped: ' "$log" || true)
-    read -r ok bad < <(sed -nE \
-        's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; .*/\1 \2/p' "$log" |
-        awk '{ ok += $1; bad += $2 } END { print ok + 0, bad + 0 }')
-    [ "$code" = 0 ] || [ "$bad" -gt 0 ] || bad=1
-    # cargo counts a test that returned early as passed.
-    ok=$((ok - missed))
-    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + missed))
+    counted "$log" timeout --kill-after=60 "$left" "$@"
     # What a part measured stands in the record, not only that it passed.
-    grep -E '^skipped: |REPRODUCE WITH|frames a round|whole after|bad frames|killed: r =|r = .* measured' \
-        "$log" | cut -c1-200 | sed 's/^/        /' || true
+    grep -E "^skipped: |REPRODUCE WITH|$measured" "$log" | cut -c1-200 | sed 's/^/        /' || true
     if [ "$bad" -gt 0 ]; then
+        result=FAILED
         tail -n 40 "$log"
         [ "$code" != 124 ] || echo "the time was over"
-        echo "FAILED  $name in $((SECONDS - begun)) s (all of it: $log)"
-        row FAILED "$name" "$ok" "$bad" "$missed" $((SECONDS - begun))
-    else
-        echo "ok      $name in $((SECONDS - begun)) s ($ok passed, $missed skipped)"
-        row ok "$name" "$ok" "$bad" "$missed" $((SECONDS - begun))
+        echo "all of it: $log"
     fi
+    printf '%-7s %s in %s s (%s passed, %s skipped)\n' "$result" "$name" "$took" "$ok" "$missed"
+    row "$result" "$name" "$ok" "$bad" "$missed" "$took"
+}
+
+# suite NAME WORDS...: `cargo test WORDS...`
+suite() {
+    part "$1" cargo test --locked --no-fail-fast "${@:2}" -- --nocapture
 }
 
 # What is real first, the many seeds last.
@@ -89,10 +86,18 @@ suite eviction -p chorus-tests --test sim_eviction
 suite clock -p chorus-tests --test sim_clock
 suite roster -p chorus-tests --test sim_roster
 suite branch -p chorus-tests --test sim_branch
+suite liars -p chorus-tests --test sim_liars
+
+# The faults at whole meshes, and the binary for a Pi.
+native=${CARGO_TARGET_DIR:-$PWD/target}/debug/chorus
+if (docker_client) >/dev/null 2>&1; then
+    part image scripts/image.sh --tag chorus:soak
+fi
+part drill env CHORUS="$native" scripts/chaos.sh drill --world namespaces
+part containers env CHORUS_IMAGE=chorus:soak scripts/chaos.sh drill --world compose
+part cross scripts/cross.sh
 
 echo
 printf '%-7s %-10s %6s %6s %7s %7s\n' result part passed failed skipped seconds
 printf '%s\n' "${rows[@]}"
-echo "all of it in $SECONDS s"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" = 0 ]
+summed

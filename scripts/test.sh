@@ -12,6 +12,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/needs.sh
 . scripts/needs.sh
+# shellcheck source=scripts/counting.sh
+. scripts/counting.sh
 
 quick=false
 case "${1:-}" in
@@ -40,33 +42,18 @@ mkdir -p "$logs"
 # A node with a hundred children holds some hundreds of sockets.
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 
-passed=0 failed=0 skipped=0
-
-# step NAME COMMAND...: runs it, timed; its whole output is in the log, and on the
-# screen if it fails. A command with cargo's own sums counts by them, another as one.
+# step NAME COMMAND...: runs it, counted; its whole output is in the log, and on the
+# screen if it fails.
 step() {
-    local name=$1 log=$logs/$1.log begun=$SECONDS code=0 ok bad left
+    local name=$1 log=$logs/$1.log
     shift
-    "$@" >"$log" 2>&1 </dev/null || code=$?
-    left=$(grep -c '^skipped: ' "$log" || true)
-    if grep -q '^test result: ' "$log"; then
-        read -r ok bad < <(sed -nE \
-            's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; .*/\1 \2/p' "$log" |
-            awk '{ ok += $1; bad += $2 } END { print ok, bad }')
-        # cargo counts a test that returned early as passed.
-        ok=$((ok - left))
-        [ "$code" = 0 ] || [ "$bad" -gt 0 ] || bad=1
-    else
-        ok=0 bad=0
-        if [ "$code" != 0 ]; then bad=1; elif [ "$left" = 0 ]; then ok=1; fi
-    fi
-    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + left))
+    counted "$log" "$@"
     if [ "$bad" -gt 0 ]; then
         grep -vE '^test .* \.\.\. ok$|^ *Compiling |^warning: zmq-sys' "$log" | tail -n 150
-        echo "FAILED  $name in $((SECONDS - begun)) s (all of it: $log)"
+        echo "FAILED  $name in $took s (all of it: $log)"
     else
         grep '^skipped: ' "$log" || true
-        echo "ok      $name in $((SECONDS - begun)) s ($ok passed, $left skipped)"
+        echo "ok      $name in $took s ($ok passed, $missed skipped)"
     fi
 }
 
@@ -80,6 +67,19 @@ stranger_joins() {
     cargo build "${locked[@]}" -p chorus-node &&
         need_python "$target/venv" &&
         bash scripts/test_agent.sh "$target/debug/chorus" "$target/venv/bin/python"
+}
+
+# The short drill of faults, at processes in namespaces or at containers.
+drill() {
+    CHORUS=$target/debug/chorus CHORUS_IMAGE=chorus:gate \
+        scripts/chaos.sh drill --short --world "$1"
+}
+
+compose_drill() {
+    if (docker_client) >/dev/null 2>&1; then
+        scripts/image.sh --tag chorus:gate || return 1
+    fi
+    drill compose
 }
 
 echo "toolchain $(sed -nE 's/^channel = "(.*)"/\1/p' rust-toolchain.toml), target $target"
@@ -97,8 +97,8 @@ else
     [ "$(id -u)" != 0 ] || need_packages iproute2 nftables
     step tests cargo test "${locked[@]}" --workspace --no-fail-fast -- --show-output
     step stranger stranger_joins
+    step drill drill namespaces
+    step containers compose_drill
 fi
 
-echo "all of it in $SECONDS s"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" = 0 ]
+summed

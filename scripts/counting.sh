@@ -1,0 +1,36 @@
+# How scripts/test.sh and scripts/soak.sh count what they run; sourced by both.
+# shellcheck shell=bash
+
+passed=0 failed=0 skipped=0
+
+# counted LOG COMMAND...: runs it, its whole output in LOG, and adds to the sums. Sets
+# `code`, `ok`, `bad`, `missed` and `took` of this one. A command with cargo's own sums
+# counts by them, another as one; exit 77 means that it could not run here and has said why.
+counted() {
+    local log=$1 begun=$SECONDS
+    shift
+    code=0 bad=0
+    "$@" >"$log" 2>&1 </dev/null || code=$?
+    missed=$(grep -c '^skipped: ' "$log" || true)
+    if grep -q '^test result: ' "$log"; then
+        read -r ok bad < <(sed -nE \
+            's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; .*/\1 \2/p' "$log" |
+            awk '{ ok += $1; bad += $2 } END { print ok, bad }')
+        # cargo counts a test that returned early as passed.
+        ok=$((ok - missed))
+    else
+        ok=$((code == 0 && missed == 0))
+    fi
+    if [ "$code" != 0 ] && [ "$bad" = 0 ] && ! { [ "$code" = 77 ] && [ "$missed" -gt 0 ]; }; then
+        bad=1
+    fi
+    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + missed))
+    took=$((SECONDS - begun))
+}
+
+# The last lines of a gate; fails if anything did.
+summed() {
+    echo "all of it in $SECONDS s"
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ "$failed" = 0 ]
+}
