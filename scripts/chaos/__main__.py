@@ -160,6 +160,9 @@ class Run:
         if whole is None:
             raise RuntimeError(f"not whole {START_LIMIT} s after its start: {'; '.join(missing)}")
         say(f"{len(self.world.nodes)} nodes whole after {whole:.1f} s")
+        for line in (self.world.look_inside(), self.world.look_between()):
+            if line:
+                say(line)
 
     def rows(self, wanted):
         rng = random.Random(self.options.seed)

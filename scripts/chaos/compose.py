@@ -41,7 +41,11 @@ class Compose(World):
             "driver_opts": {"type": "ext4", "device": device, "o": ""}}}}
         (self.dir / "override.json").write_text(json.dumps(override))
         self.undo.append(self._down)
+        size = run(self.docker, "image", "inspect", "--format", "{{.Size}}", self.options.image)
+        begun = time.monotonic()
         self._compose("up", "-d")
+        self.say(f"image {self.options.image}: {int(size) / 1e6:.1f} MB; "
+                 f"up -d: {time.monotonic() - begun:.1f} s")
         self._add("operator", "orchestrator", "ops", 1, "operator")
         for s in SECTORS:
             for what, role in (("coordinator", "coordinator"), ("standby", "coordinator"),
@@ -49,6 +53,30 @@ class Compose(World):
                 self._add(f"{s}-{what}", role, s, 1, f"{s}-{what}")
             for number in (1, 2):
                 self._add(f"{s}-agent", "agent", s, number, f"{s}-agent-{number}")
+
+    def look_inside(self):
+        for it in self._inspect():
+            name, host, pid = it["Name"], it["HostConfig"], it["State"]["Pid"]
+            # Once what was asked for, and once what the kernel says of the process.
+            asked = {"user": it["Config"]["User"] not in ("", "0", "root"),
+                     "read-only root": host["ReadonlyRootfs"],
+                     "no capabilities": host["CapDrop"] == ["ALL"] and not host["CapAdd"],
+                     "no new privileges": "no-new-privileges:true" in host["SecurityOpt"],
+                     "nothing published": not host["PortBindings"]}
+            with open(f"/proc/{pid}/status") as file:
+                fields = dict(line.rstrip().split(":\t", 1) for line in file if ":\t" in line)
+            with open(f"/proc/{pid}/mountinfo") as file:
+                root = next(line.split() for line in file if line.split()[4] == "/")
+            seen = {"runs as another than root": "0" not in fields["Uid"].split(),
+                    "capabilities are empty": not any(int(fields[key], 16) for key in
+                                                      ("CapEff", "CapPrm", "CapBnd", "CapAmb")),
+                    "gains no privileges": fields["NoNewPrivs"] == "1",
+                    "cannot write its root": "ro" in root[5].split(",")}
+            lacks = [what for what, holds in {**asked, **seen}.items() if not holds]
+            if lacks:
+                raise RuntimeError(f"{name} is not so: {', '.join(lacks)}")
+        return ("each container, by docker inspect and by /proc: not root, read-only root, no "
+                "capabilities, no new privileges, nothing published")
 
     def _add(self, service, role, sector, number, name):
         text = run(self.docker, "volume", "inspect", f"{self.project}_{service}",

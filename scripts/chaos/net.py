@@ -87,6 +87,26 @@ def ping(pid, address, count=5, timeout=1.0, gap=0.02):
     return len(took), took[len(took) // 2] if took else None
 
 
+def listens(pid):
+    """TCP ports that are open to others in the namespace of a process."""
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/{pid}/net/{table}") as file:
+            for local, state in (line.split()[1:4:2] for line in list(file)[1:]):
+                address, port = local.split(":")
+                # As the kernel writes them: 0A is LISTEN, and zeros are every interface.
+                if state == "0A" and not int(address, 16):
+                    ports.add(int(port, 16))
+    return sorted(ports)
+
+
+def reaches(pid, address, port, timeout=2.0):
+    """Whether a TCP connection from the namespace of a process stands in time."""
+    with socket_in(pid, socket.AF_INET, socket.SOCK_STREAM) as tried:
+        tried.settimeout(timeout)
+        return tried.connect_ex((address, port)) == 0
+
+
 def _nft(pid, text):
     run("nsenter", "-t", pid, "-n", "nft", "-f", "-", input=text)
 

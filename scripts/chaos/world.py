@@ -1,5 +1,6 @@
 """A mesh that can be broken: its nodes, and what both worlds have in common."""
 
+import concurrent.futures
 import datetime
 import os
 import pathlib
@@ -8,7 +9,7 @@ import subprocess
 import tempfile
 
 from . import ask
-from .net import quiet, run
+from .net import listens, quiet, reaches, run
 
 # Sixteen nodes, as in docker/compose.yml: the service, its role, the networks it stands on.
 SECTORS = ("s1", "s2", "s3")
@@ -107,6 +108,38 @@ class World:
     @property
     def root(self):
         return next(node for node in self.nodes if node.role == "orchestrator")
+
+    def look_inside(self):
+        """What holds of each process here, in a line; raises if it does not. Asked once all
+        run."""
+        return None
+
+    def look_between(self):
+        """That an agent reaches its own sector's lead, and no agent of another sector: in a
+        line; raises if that is not so."""
+        by_role = {}
+        for node in self.nodes:
+            by_role.setdefault((node.role, node.sector), node)
+        ways = [(by_role["agent", sector], other, *door) for sector in SECTORS
+                for other in (by_role["lead", sector],
+                              *(by_role["agent", it] for it in SECTORS if it != sector))
+                for door in self._doors(other)]
+        # What is refused by silence takes its whole time; so all at once.
+        with concurrent.futures.ThreadPoolExecutor(len(ways)) as pool:
+            reached = pool.map(lambda way: reaches(way[0].pid, *way[2:]), ways)
+        for (agent, other, address, port), there in zip(ways, reached):
+            if there != (agent.sector == other.sector):
+                raise RuntimeError(f"{agent} {'reaches' if there else 'does not reach'} "
+                                   f"{other} at {address}:{port}")
+        return ("an agent of each sector reaches every port of its own lead, and none of the "
+                "other sectors' agents")
+
+    def _doors(self, node):
+        found = [(address, port) for address in self.addresses_of(node)
+                 for port in listens(node.pid)]
+        if not found:
+            raise RuntimeError(f"{node} listens nowhere")
+        return found
 
     def close(self):
         """Takes everything away that was made; each step is tried."""
