@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chorus_actors::transport::counters::read;
 use chorus_actors::transport::sockets::{
@@ -10,6 +10,9 @@ use chorus_actors::transport::sockets::{
 };
 
 use crate::nodes::*;
+
+/// As many as may wait before a door.
+const GUESTS: u32 = 64;
 
 #[tokio::test]
 async fn strangers_and_clients_without_encryption_get_and_give_nothing() {
@@ -128,6 +131,22 @@ async fn a_crowd_at_the_door_keeps_nobody_out() {
     assert_eq!(asked.bytes, b"good day");
     assert!(read(&host.counters.door_cut) >= 100);
     drop(crowd);
+}
+
+#[tokio::test]
+async fn guests_begin_their_handshakes_one_after_the_other() {
+    let host = node(config(&keys(), &[]));
+    let began = Instant::now();
+    let guest = |_| Client::new(zmq::DEALER, Some(&host), &host.bound.door);
+    let guests: Vec<_> = (0..GUESTS).map(guest).collect();
+    holds("all are let in", || {
+        read(&host.counters.zap_admitted) >= u64::from(GUESTS)
+    })
+    .await;
+    // A timer's edge may take a millisecond off the first interval.
+    let least = Duration::from_millis(10) * (GUESTS - 1) - Duration::from_millis(2);
+    assert!(began.elapsed() >= least, "{:?}", began.elapsed());
+    drop(guests);
 }
 
 #[tokio::test]
