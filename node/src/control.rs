@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chorus_protocol::ids::Label;
 use chorus_storage::Home;
 use chorus_storage::home::make_dir;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,11 @@ pub enum Request {
         /// Also the members that nothing has been heard of.
         #[serde(default)]
         all: bool,
+    },
+    /// Whose a name is on the roster: `{"node":HEX}`, or null where it is free.
+    Named {
+        /// The name.
+        name: Label,
     },
     /// What the node has checked of itself.
     Health {},
@@ -135,6 +141,11 @@ async fn handle(request: Request, live: &Live, home: &Home) -> Result<Vec<Value>
     match request {
         Request::Status {} => Ok(vec![report::status(&snapshot)]),
         Request::Peers { all } => Ok(report::peers(&snapshot, all)),
+        Request::Named { name } => {
+            let holder = snapshot.roster.by_name(&name);
+            let node = holder.map(|member| member.entry.node.to_string());
+            Ok(vec![json!({ "node": node })])
+        }
         Request::Health {} => Ok(vec![report::health(&snapshot)]),
         Request::Revoke {
             node,

@@ -7,10 +7,12 @@ use std::time::Duration;
 use chorus_protocol::ids::{CurveKey, Label, Role};
 use chorus_protocol::trust::token::{DOORS_MAX, JournalId, USES_MAX, nonce};
 use chorus_protocol::trust::{Claim, Token, enrol};
+use chorus_storage::Home;
 use serde_json::json;
 
 use super::{bad_flag, place, read};
 use crate::cli::{Context, InviteArgs};
+use crate::control::{self, Request};
 use crate::error::Failure;
 use crate::home::{self, Loaded};
 use crate::settings::Settings;
@@ -23,8 +25,7 @@ pub fn issue(ctx: &Context, args: &InviteArgs) -> Result<(Token, String), Failur
     let name = args.name.as_deref().map(|it| read::<Label>("--name", it));
     let role: Role = read("--role", &args.role)?;
     let place = place(&args.sector, &args.cluster)?;
-    let caps = args.cap.iter().map(|cap| read::<Label>("--cap", cap));
-    let caps = caps.collect::<Result<Vec<_>, _>>()?;
+    let caps = caps(&args.cap)?;
     let ttl = ttl(&args.ttl)?;
     if !(1..=USES_MAX).contains(&args.uses) {
         let allowed = format!("allowed is 1 to {USES_MAX}");
@@ -65,8 +66,12 @@ pub fn issue(ctx: &Context, args: &InviteArgs) -> Result<(Token, String), Failur
     Ok((token, text))
 }
 
-pub fn run(ctx: &Context, args: &InviteArgs) -> Result<(), Failure> {
+pub async fn run(ctx: &Context, args: &InviteArgs) -> Result<(), Failure> {
     let (token, text) = issue(ctx, args)?;
+    // Several bearers get numbers behind the name, and the door leaves out those that are taken.
+    if let Some(name) = token.name.filter(|_| token.uses == 1) {
+        refuse_taken(&Home::at(&ctx.dir), name).await?;
+    }
     let answer = json!({
         "schema": "chorus.invite/1",
         "token": text,
@@ -81,6 +86,31 @@ pub fn run(ctx: &Context, args: &InviteArgs) -> Result<(), Failure> {
     });
     ctx.answer(&answer, &text);
     Ok(())
+}
+
+/// What a token may ask for. A capability that nobody looks at would be a promise of nothing.
+pub fn caps(texts: &[String]) -> Result<Vec<Label>, Failure> {
+    let known = |text: &String| match enrol().as_str() == text {
+        true => Ok(enrol()),
+        false => Err(bad_flag("--cap", text, format!("allowed is {}", enrol()))),
+    };
+    texts.iter().map(known).collect()
+}
+
+/// The door would refuse whoever comes with a name that is another's. The running node knows
+/// the roster; where none runs, its door is the first to know. Not for tokens that `up` keeps:
+/// the name is its bearer's from the first use on, and they are made anew all the same.
+async fn refuse_taken(home: &Home, name: Label) -> Result<(), Failure> {
+    let asked = control::ask(home, &Request::Named { name }).await;
+    let lines = asked.unwrap_or_default();
+    match lines.first().and_then(|line| line["node"].as_str()) {
+        None => Ok(()),
+        Some(node) => {
+            let message = format!("--name {name}: the mesh has a node of that name, {node}");
+            Err(Failure::refused("name_taken", message)
+                .hint("choose another, or first shut that one out with `chorus revoke`"))
+        }
+    }
 }
 
 /// Only whom the root lets enrol may invite: anyone else's token would be

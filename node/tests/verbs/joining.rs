@@ -89,3 +89,27 @@ fn a_bad_token_is_told_what_is_wrong_with_it() {
     }
     assert!(!homes.path("b").exists());
 }
+
+#[test]
+fn a_name_that_is_taken_is_refused_where_the_token_is_made() {
+    let homes = Homes::new();
+    homes.init("a");
+    let _enroller = homes.start("a", &[]);
+    join(&homes, "b", &invite(&homes, &["--name", "b"])).json("chorus.join/1");
+    let ask = |words: &[&str]| {
+        let place = ["invite", "--sector", "s1", "--cluster", "c1", "--json"];
+        homes.run("a", &[&place[..], words].concat())
+    };
+    for taken in ["a", "b"] {
+        let why = ask(&["--name", taken]).failure(4, "name_taken");
+        assert!(why["message"].as_str().unwrap().contains(taken), "{why}");
+    }
+    // Several get numbers behind it.
+    ask(&["--name", "b", "--uses", "2"]).json("chorus.invite/1");
+    ask(&["--name", "c"]).json("chorus.invite/1");
+    // Who was shut out has it no more.
+    homes
+        .run("a", &["revoke", "b", "--json"])
+        .json("chorus.revoke/1");
+    ask(&["--name", "b"]).json("chorus.invite/1");
+}

@@ -59,6 +59,8 @@ pub fn read(text: &str) -> Result<Invitation, Failure> {
     if args.sector.is_empty() || args.cluster.is_empty() {
         return Err(refuse());
     }
+    // Said at the start, not each time that one is to be made.
+    invite::caps(&args.cap)?;
     Ok(Invitation {
         file: file.ok_or_else(refuse)?,
         ttl: invite::ttl(&args.ttl)?,
@@ -149,10 +151,10 @@ mod tests {
 
     #[test]
     fn an_invitation_is_pairs_of_known_keys() {
-        let it = read("file=/i/a,role=lead,sector=s1,cluster=c1,uses=7,cap=x,cap=y").unwrap();
+        let it = read("file=/i/a,role=lead,sector=s1,cluster=c1,uses=7,cap=enrol").unwrap();
         assert_eq!(it.file, Path::new("/i/a"));
         assert_eq!((it.args.role.as_str(), it.args.uses), ("lead", 7));
-        assert_eq!(it.args.cap, ["x", "y"]);
+        assert_eq!(it.args.cap, ["enrol"]);
         for bad in [
             "",
             "file=/i/a",
@@ -161,6 +163,7 @@ mod tests {
             "file=/i/a,sector=s1,cluster=c1,uses=many",
             "file=/i/a,sector=s1,cluster=c1,ttl=soon",
             "file=/i/a,sector=s1,cluster=c1,colour=red",
+            "file=/i/a,sector=s1,cluster=c1,cap=bogus",
         ] {
             assert_eq!(read(bad).unwrap_err().exit, exit::USAGE, "{bad}");
         }
