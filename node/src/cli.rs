@@ -54,6 +54,9 @@ pub enum Verb {
         /// node's `chorus peers --json` shows for this one; 0 if none ever saw it
         #[arg(long, value_name = "INCARNATION")]
         above: Option<u64>,
+        /// End with the process that started this one, which is this
+        #[arg(long, value_name = "PID", hide = true)]
+        parent: Option<i32>,
     },
     /// Make the home if there is none, then run its node: for containers and services
     #[command(

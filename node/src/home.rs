@@ -46,7 +46,7 @@ pub struct Loaded {
 /// Reads the keys of the node in `dir`.
 pub fn load(dir: &Path) -> Result<Loaded, Failure> {
     let home = Home::at(dir);
-    if !home.is_used() {
+    if !home.is_used().map_err(broken)? {
         let message = format!("there is no node in {}", dir.display());
         return Err(Failure::usage("no_node", message).hint(
             "make one with `chorus init` or `chorus join`, or name another home with --dir",
@@ -160,7 +160,13 @@ impl Loaded {
     /// The mesh's root key; `None` where it is not, or no longer, kept in this home.
     pub fn root_key(&self) -> Result<Option<Identity>, Failure> {
         let path = self.home.root_key();
-        if !path.exists() {
+        let there = path.try_exists();
+        if !there.map_err(|why| {
+            broken(HomeError::Io {
+                path: path.clone(),
+                source: why,
+            })
+        })? {
             return Ok(None);
         }
         let root = Identity::from_seed(&read_key(&path).map_err(broken)?);
@@ -231,8 +237,16 @@ pub fn broken(why: HomeError) -> Failure {
         HomeError::InUse { .. } => Failure::refused("home_busy", message),
         HomeError::Exposed { .. } => Failure::failed("key_exposed", message),
         HomeError::BadKey { .. } => Failure::failed("key_damaged", message),
-        HomeError::Io { .. } => Failure::failed("home_io", message)
-            .hint("look at who owns the folder, its mode, and the room on its disk"),
+        HomeError::Io { source, .. } => {
+            let hint = match source.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    "this user may not: run it as the user who owns the home, or mend owner and \
+                     mode (0700 for its folders, 0600 for its keys)"
+                }
+                _ => "look at who owns the folder, its mode, and the room on its disk",
+            };
+            Failure::failed("home_io", message).hint(hint)
+        }
     }
 }
 

@@ -52,12 +52,18 @@ async fn chorus() -> ExitCode {
 }
 
 async fn dispatch(ctx: Context, verb: Verb) -> Result<(), Failure> {
+    settings::refuse_unknown_flags(&ctx.overrides)?;
+    // `doctor` says what is wrong there beside all else that is.
+    if !matches!(verb, Verb::Doctor) {
+        settings::refuse_unknown_variables()?;
+    }
     match verb {
         Verb::Init(args) => verbs::init::run(&ctx, &args),
-        Verb::Invite(args) => verbs::invite::run(&ctx, &args),
+        Verb::Invite(args) => verbs::invite::run(&ctx, &args).await,
         Verb::Join(args) => verbs::join::run(&ctx, &args),
         Verb::Config { what } => verbs::config::run(&ctx, what),
-        Verb::Run { above } => {
+        Verb::Run { above, parent } => {
+            parent.map_or(Ok(()), verbs::run::end_with)?;
             limits::raise_open_files();
             verbs::run::run(ctx, above, watch::Sender::new(0)).await
         }

@@ -8,6 +8,7 @@ mod keys;
 mod layers;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use chorus_actors::transport::sockets::Ports;
 use chorus_protocol::gossip;
@@ -45,16 +46,38 @@ pub struct Settings {
     pub log_level: String,
     /// Whether log lines are JSON.
     pub log_json: bool,
+    /// The home's `chorus.toml` if it is empty, which no home begins with.
+    pub empty_file: Option<PathBuf>,
+}
+
+/// Refuses settings of the command line that do not exist, for verbs that read none too:
+/// whoever gives one expects it to count.
+pub fn refuse_unknown_flags(overrides: &[(String, String)]) -> Result<(), Failure> {
+    let mut names = overrides.iter().map(|(name, _)| name);
+    names.try_for_each(|name| layers::known(name, &layers::Origin::Flag).map(drop))
+}
+
+/// The same for the environment.
+pub fn refuse_unknown_variables() -> Result<(), Failure> {
+    environment().try_for_each(|(name, _)| layers::setting_of(&name).map(drop))
+}
+
+/// The process's variables. One that is not text is none of ours, or is refused as `�`.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    let text = |s: std::ffi::OsString| s.to_string_lossy().into_owned();
+    std::env::vars_os().map(move |(name, value)| (text(name), text(value)))
 }
 
 impl Settings {
     /// The settings of the home and the command line in `ctx`.
     pub fn load(ctx: &Context) -> Result<Self, Failure> {
-        // A variable that is not text is none of ours, or is refused as `�`.
-        let text = |s: std::ffi::OsString| s.to_string_lossy().into_owned();
-        let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
-        let file = Home::at(&ctx.dir).config();
-        Self::of(layers::read(&file, environment, &ctx.overrides)?)
+        let home = Home::at(&ctx.dir);
+        let empty_file = layers::empty_file(&home)?;
+        let values = layers::read(&home.config(), environment(), &ctx.overrides)?;
+        Ok(Self {
+            empty_file,
+            ..Self::of(values)?
+        })
     }
 
     /// Checks every value, alone and against the others.
@@ -84,6 +107,7 @@ impl Settings {
             metrics,
             log_level: reader.text("log.level").to_owned(),
             log_json: reader.text("log.format") == "json",
+            empty_file: None,
             values,
         })
     }

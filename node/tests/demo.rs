@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -51,6 +52,41 @@ fn two_nodes_become_whole_again() {
 #[test]
 fn six_nodes_become_whole_again_after_their_lead_was_killed() {
     demo("6", "s1-c1-lead");
+}
+
+#[test]
+fn a_demo_that_is_killed_leaves_no_node_behind() {
+    let dir = fresh_dir("killed");
+    let path = dir.to_str().expect("a path of text");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chorus"));
+    command.args(["--dir", path, "demo", "--keep", "--nodes", "2"]);
+    let mut keeps = command.spawn().expect("it starts");
+    let pid_of = |name: &str| {
+        let text = std::fs::read(dir.join(name).join("run/addresses.json")).ok()?;
+        serde_json::from_slice::<Value>(&text).ok()?["pid"].as_u64()
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        while !holds() {
+            assert!(Instant::now() < deadline, "never: {what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let names = ["operator", "s1-c1-a1"];
+    until("both run", &|| {
+        names.iter().all(|name| pid_of(name).is_some())
+    });
+    let pids = names.map(|name| pid_of(name).expect("it was there"));
+    keeps.kill().expect("SIGKILL");
+    keeps.wait().expect("it is gone");
+    // Whoever takes in orphans may be slow to bury them: a zombie has no command line.
+    until("no node is left", &|| {
+        pids.iter().all(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline"));
+            line.unwrap_or_default().is_empty()
+        })
+    });
+    std::fs::remove_dir_all(&dir).expect("it is removed");
 }
 
 #[test]

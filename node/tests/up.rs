@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use support::{Process, until, whole};
+use support::{Process, succeed, until, whole};
 
 const NET: [&str; 4] = ["--listen", "127.0.0.1:0", "--advertise", "127.0.0.1"];
 
@@ -123,4 +123,37 @@ fn a_join_that_was_cut_short_goes_on_with_its_keys_though_the_token_is_used_up()
     let mut other = Process::new(dir, "y", None).command();
     let refused = other.args(["up", "--token", &used]).output().unwrap();
     assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+}
+
+#[test]
+fn a_token_that_nobody_writes_into_its_pipe_keeps_no_signal_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("token");
+    succeed(std::process::Command::new("mkfifo").arg(&pipe));
+    for signal in ["-TERM", "-INT"] {
+        let node = Process::new(dir.path(), "x", None);
+        let mut up = node.command();
+        up.args(["up", "--token"]).arg(&pipe);
+        let mut child = up.spawn().unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        // Both signals are taken over just before it looks for the token: 2 and 15.
+        let both = 1 << 1 | 1 << 14;
+        until("it heeds signals", Duration::from_secs(20), || {
+            let text = std::fs::read_to_string(&status).unwrap();
+            let line = text.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let caught = u64::from_str_radix(line.unwrap().trim(), 16).unwrap();
+            caught & both == both
+        });
+        let pid = child.id().to_string();
+        succeed(std::process::Command::new("kill").args([signal, &pid]));
+        let mut ended = None;
+        let began = std::time::Instant::now();
+        while ended.is_none() && began.elapsed() < Duration::from_secs(20) {
+            ended = child.try_wait().unwrap();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        assert_eq!(ended.and_then(|it| it.code()), Some(0), "{signal}");
+    }
 }

@@ -159,9 +159,11 @@ impl Home {
             .unwrap_or_else(|| PathBuf::from(format!("/tmp/chorus-{uid}")).join(&name))
     }
 
-    /// Whether a node lives here already: it has a key.
-    pub fn is_used(&self) -> bool {
-        self.node_key().exists()
+    /// Whether a node lives here already: it has a key. An error where that cannot be seen,
+    /// as in a folder of another user's: it does not mean that there is none.
+    pub fn is_used(&self) -> Result<bool, HomeError> {
+        let key = self.node_key();
+        key.try_exists().map_err(|why| HomeError::io(&key, why))
     }
 
     /// Makes the folders (mode 0700) that are missing. `operator` is made with its key.

@@ -40,7 +40,7 @@ fn folders_and_keys_are_for_their_owner_alone() {
         "ab".repeat(32) + "\n"
     );
     assert_eq!(read_key(&home.root_key()).unwrap(), [0xab; 32]);
-    assert!(home.is_used() && !Home::at("/nowhere").is_used());
+    assert!(home.is_used().unwrap() && !Home::at("/nowhere").is_used().unwrap());
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub struct Founding<'a> {
 /// Refuses a home in which a node lives, or something that is none.
 pub fn refuse_used(home: &Home) -> Result<(), Failure> {
     let dir = home.dir().display();
-    if home.is_used() {
+    if home.is_used().map_err(broken)? {
         let message = format!("a node lives in {dir} already; nothing was changed");
         return Err(Failure::refused("home_used", message).hint("choose another --dir"));
     }

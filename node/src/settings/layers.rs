@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
 
+use chorus_storage::Home;
 use config::{Config, ConfigError, File, FileFormat, Map, Source, ValueKind};
 use toml::Value;
 
-use super::keys::{KEYS, Kind, SECTIONS};
+use super::keys::{KEYS, Key, Kind, SECTIONS};
 use crate::error::Failure;
 
 /// What environment variables of settings begin with: `CHORUS__NET__LISTEN`.
@@ -91,11 +93,9 @@ pub type Values = BTreeMap<&'static str, Effective>;
 struct Layer(Map<String, config::Value>);
 
 impl Layer {
-    fn put(&mut self, name: &str, text: &str, origin: Origin) {
-        let key = KEYS.iter().find(|key| key.name == name);
-        let kind = from_text(key.map_or(Kind::Text, |key| key.kind), text);
-        let value = config::Value::new(Some(&origin.to_string()), kind);
-        self.0.insert(name.to_owned(), value);
+    fn put(&mut self, key: &Key, text: &str, origin: Origin) {
+        let value = config::Value::new(Some(&origin.to_string()), from_text(key.kind, text));
+        self.0.insert(key.name.to_owned(), value);
     }
 }
 
@@ -109,6 +109,42 @@ impl Source for Layer {
     }
 }
 
+/// The setting of this name, if there is one.
+pub fn known(name: &str, origin: &Origin) -> Result<&'static Key, Failure> {
+    let key = KEYS.iter().find(|key| key.name == name);
+    key.ok_or_else(|| unknown(name, origin))
+}
+
+/// The setting that an environment variable is for; `None` where it is for something else.
+/// Not every `CHORUS_…` is ours (`CHORUS_DIR`, or what an orchestrator of containers sets for
+/// a service of that name); but one that is a setting's in all but underscores was meant so.
+pub fn setting_of(variable: &str) -> Result<Option<&'static Key>, Failure> {
+    if let Some(rest) = variable.strip_prefix(PREFIX) {
+        let name = rest.to_lowercase().replacen("__", ".", 1);
+        let origin = Origin::Environment(variable.to_owned());
+        return known(&name, &origin).map(Some);
+    }
+    let words = |text: &str| {
+        text.split('_')
+            .filter(|it| !it.is_empty())
+            .collect::<String>()
+    };
+    let mut variables = KEYS.iter().map(|key| variable_of(key.name));
+    match variables.find(|it| words(it) == words(variable)) {
+        None => Ok(None),
+        Some(meant) => {
+            let message = format!("the environment variable {variable} sets nothing");
+            Err(Failure::usage("unknown_setting", message)
+                .hint(format!("two underscores before section and key: {meant}")))
+        }
+    }
+}
+
+/// By which environment variable a setting is given.
+fn variable_of(name: &str) -> String {
+    format!("{PREFIX}{}", name.to_uppercase().replace('.', "__"))
+}
+
 /// Puts the layers on one another. `environment` is all of the process's;
 /// `flags` are pairs of a setting's name and text.
 pub fn read(
@@ -118,16 +154,15 @@ pub fn read(
 ) -> Result<Values, Failure> {
     let (mut defaults, mut variables, mut told) = <(Layer, Layer, Layer)>::default();
     for key in &KEYS {
-        defaults.put(key.name, key.default, Origin::Default);
+        defaults.put(key, key.default, Origin::Default);
     }
     for (variable, text) in environment {
-        if let Some(rest) = variable.strip_prefix(PREFIX) {
-            let name = rest.to_lowercase().replacen("__", ".", 1);
-            variables.put(&name, &text, Origin::Environment(variable));
+        if let Some(key) = setting_of(&variable)? {
+            variables.put(key, &text, Origin::Environment(variable));
         }
     }
     for (name, text) in flags {
-        told.put(name, text, Origin::Flag);
+        told.put(known(name, &Origin::Flag)?, text, Origin::Flag);
     }
     let merged = Config::builder()
         .add_source(defaults)
@@ -155,16 +190,42 @@ pub fn read(
                     put(&mut values, &format!("{section}.{key}"), value.kind, origin)?;
                 }
             }
-            _ => return Err(no_section(&section, &value, file)),
+            _ => return Err(no_section(&section, file)),
         }
     }
     Ok(values)
 }
 
+/// The home's file if it is empty. Refuses a home in which a node lives without one: every
+/// home is made with one. A home that cannot be looked into is for others to tell of.
+pub fn empty_file(home: &Home) -> Result<Option<PathBuf>, Failure> {
+    let file = home.config();
+    match std::fs::metadata(&file) {
+        Ok(it) => Ok((it.len() == 0).then_some(file)),
+        Err(why) if why.kind() == NotFound && home.is_used().unwrap_or(false) => {
+            Err(without_file(home))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// A node whose file was deleted would come back at other addresses than it is known by.
+fn without_file(home: &Home) -> Failure {
+    let message = format!(
+        "a node lives in {}, but its chorus.toml is gone; without it the node would listen, and \
+         be reached, elsewhere than before",
+        home.dir().display()
+    );
+    Failure::usage("no_config", message).hint(
+        "restore it, or write it again: `listen` and `advertise` under [net] \
+         (run/addresses.json says those of the last run); a comment alone means the defaults",
+    )
+}
+
 /// The file's text. A missing file is an empty one.
 fn text_of(path: &Path) -> Result<String, Failure> {
     match std::fs::read_to_string(path) {
-        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(why) if why.kind() == NotFound => Ok(String::new()),
         read => read.map_err(|why| {
             let message = format!("{}: {why}", path.display());
             Failure::usage("bad_config", message)
@@ -174,9 +235,7 @@ fn text_of(path: &Path) -> Result<String, Failure> {
 
 /// Takes a value over, if there is such a setting and the value is of its kind.
 fn put(values: &mut Values, name: &str, kind: ValueKind, origin: Origin) -> Result<(), Failure> {
-    let Some(key) = KEYS.iter().find(|key| key.name == name) else {
-        return Err(unknown(name, &origin));
-    };
+    let key = known(name, &origin)?;
     let value = match (key.kind, to_toml(kind)) {
         // `coupling = 4` is as good as `4.0`.
         (Kind::Number, Value::Integer(n)) => Value::Float(n as f64),
@@ -244,20 +303,13 @@ fn from_text(kind: Kind, text: &str) -> ValueKind {
     }
 }
 
-fn no_section(name: &str, value: &config::Value, file: &Path) -> Failure {
-    let origin = Origin::of(value, file);
-    match (&origin, &value.kind) {
-        (Origin::File(path), _) => {
-            let message = format!("`{name}` in {} is no section", path.display());
-            let hint = format!("allowed: [{}]", SECTIONS.join("] ["));
-            Failure::usage("unknown_setting", message).hint(hint)
-        }
-        (_, ValueKind::Table(inside)) if !inside.is_empty() => {
-            let key = inside.keys().next().map_or("", String::as_str);
-            unknown(&format!("{name}.{key}"), &origin)
-        }
-        _ => unknown(name, &origin),
-    }
+fn no_section(name: &str, file: &Path) -> Failure {
+    let message = format!("`{name}` in {} is no section", file.display());
+    Failure::usage("unknown_setting", message).hint(format!("allowed: {}", sections()))
+}
+
+fn sections() -> String {
+    format!("[{}]", SECTIONS.join("] ["))
 }
 
 fn unknown(name: &str, origin: &Origin) -> Failure {
@@ -266,10 +318,21 @@ fn unknown(name: &str, origin: &Origin) -> Failure {
     let prefix = format!("{section}.");
     let known = KEYS.iter().map(|key| key.name);
     let near: Vec<&str> = known.filter(|known| known.starts_with(&prefix)).collect();
-    let hint = match (near.is_empty(), SECTIONS.contains(&section)) {
-        (false, _) => format!("allowed: {}", near.join(", ")),
-        (true, true) => format!("[{section}] has no settings yet"),
-        (true, false) => format!("allowed: [{}]", SECTIONS.join("] [")),
+    let alike = KEYS.iter().map(|key| key.name).filter(|known| {
+        let own = known.split_once('.').map(|(_, key)| key);
+        own == name.rsplit('.').next()
+    });
+    let alike: Vec<&str> = alike.collect();
+    let hint = match (near.as_slice(), alike.as_slice()) {
+        ([], []) if SECTIONS.contains(&section) => format!("[{section}] has no settings yet"),
+        ([], []) => format!("allowed: {}", sections()),
+        ([], alike) => format!("did you mean {}?", alike.join(" or ")),
+        (near, _) => format!("allowed: {}", near.join(", ")),
     };
-    Failure::usage("unknown_setting", message).hint(hint)
+    // With a mistake in another layer it would say no more than this.
+    let listed = match origin {
+        Origin::Flag => "; `chorus config show` lists every setting",
+        _ => "",
+    };
+    Failure::usage("unknown_setting", message).hint(format!("{hint}{listed}"))
 }

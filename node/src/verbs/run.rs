@@ -8,6 +8,7 @@ use chorus_actors::transport::sockets::Error as SocketsError;
 use chorus_actors::{Fatal, Node, StartError};
 use chorus_storage::Home;
 use chorus_storage::home::write_atomic;
+use rustix::process::{Pid, getppid, set_parent_process_death_signal};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -34,6 +35,13 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let settings = Settings::load(&ctx)?;
     telemetry::start(&settings);
+    if let Some(file) = &settings.empty_file {
+        tracing::warn!(
+            file = %file.display(),
+            "the configuration is empty: every setting has its default; write into it what this \
+             node needs, or a comment if that is meant"
+        );
+    }
     let mut interrupts = Interrupts::new()?;
     let mut restarts: VecDeque<Instant> = VecDeque::new();
     loop {
@@ -57,6 +65,18 @@ pub async fn run(
         }
         restarts.push_back(Instant::now());
         tracing::error!(%why, restarts = restarts.len(), "the node is started again");
+    }
+}
+
+/// Ends this process when the process `parent` that started it does, even by SIGKILL.
+pub fn end_with(parent: i32) -> Result<(), Failure> {
+    let failed = |why: String| Failure::failed("no_parent", why);
+    set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+        .map_err(|why| failed(format!("the death of process {parent} is not told: {why}")))?;
+    // It may have ended before that.
+    match getppid().map(Pid::as_raw_nonzero) {
+        Some(now) if now.get() == parent => Ok(()),
+        _ => Err(failed(format!("process {parent} is not this one's parent"))),
     }
 }
 

@@ -15,6 +15,7 @@ use super::run::Interrupts;
 use super::{init, join, run};
 use crate::cli::{Context, InitArgs, JoinArgs, NetArgs, UpArgs};
 use crate::error::{Failure, exit};
+use crate::home::broken;
 use crate::settings::Settings;
 use crate::{notify, telemetry};
 
@@ -38,7 +39,7 @@ pub async fn run(mut ctx: Context, args: UpArgs) -> Result<(), Failure> {
         // The home itself: the link is for others, who may put another in its place.
         ctx.dir = taken.home.clone();
     }
-    if !Home::at(&ctx.dir).is_used() && !first_start(&ctx, &args).await? {
+    if !Home::at(&ctx.dir).is_used().map_err(broken)? && !first_start(&ctx, &args).await? {
         return Ok(());
     }
     let listens = watch::Sender::new(0);
@@ -109,7 +110,10 @@ async fn join_with(
 ) -> Result<(), Failure> {
     let mut said: Option<Instant> = None;
     loop {
-        let why = match fs::read_to_string(file) {
+        let path = file.to_owned();
+        // A pipe's other end may come late or never, and a signal shall not wait for that.
+        let text = tokio::task::spawn_blocking(move || fs::read_to_string(path)).await;
+        let why = match text.expect("invariant: reading a file does not panic") {
             // Whoever writes it may have only begun.
             Ok(text) if text.trim().is_empty() => format!("{} is empty", file.display()),
             Ok(text) => {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::chorus::Homes;
+use crate::chorus::{Homes, until};
 
 fn with_file(text: &str) -> Homes {
     let homes = Homes::new();
@@ -83,6 +83,86 @@ fn unknown_keys_are_refused_in_every_layer() {
         .run("a", &[&check[..], &set].concat())
         .failure(2, "unknown_setting");
     assert_eq!(plain.run("a", &check).exit, 0);
+}
+
+#[test]
+fn unknown_settings_are_refused_by_verbs_that_read_none_too() {
+    let homes = Homes::new();
+    homes.init("a");
+    let asked = |words: &[&str], environment: &[(&str, &str)]| {
+        homes.run_with("a", &[words, &["--json"]].concat(), environment)
+    };
+    let why = |said: crate::chorus::Said| {
+        let why = said.failure(2, "unknown_setting");
+        let text = |key: &str| why[key].as_str().unwrap().to_owned();
+        (text("message"), text("hint"))
+    };
+    for verb in ["status", "peers"] {
+        let (message, hint) = why(asked(&[verb, "--set", "foo.bar=1"], &[]));
+        assert!(message.contains("`foo.bar`"), "{message}");
+        assert!(hint.contains("chorus config show"), "{hint}");
+        let (message, _) = why(asked(&[verb], &[("CHORUS__FOO__BAR", "1")]));
+        assert!(message.contains("$CHORUS__FOO__BAR"), "{message}");
+    }
+    // What is no path of keys is no setting either.
+    let (message, _) = why(asked(&["config", "check", "--set", "net[0]=1"], &[]));
+    assert!(message.contains("`net[0]`"), "{message}");
+    let (_, hint) = why(asked(
+        &["config", "check", "--set", "network.listen=1"],
+        &[],
+    ));
+    assert!(hint.contains("net.listen"), "{hint}");
+    // Meant as a setting, but for the underscores.
+    for variable in ["CHORUS_NET_LISTEN", "CHORUS_NET__LISTEN"] {
+        let (message, hint) = why(asked(&["status"], &[(variable, "127.0.0.1:0")]));
+        assert!(message.contains(variable), "{message}");
+        assert!(hint.contains("CHORUS__NET__LISTEN"), "{hint}");
+    }
+    // Other people's: scripts, compose files, services of that name in a cluster.
+    let others = [
+        ("CHORUS_DIR", "elsewhere"),
+        ("CHORUS_IMAGE", "chorus:latest"),
+        ("CHORUS_SOAK", "1"),
+        ("CHORUS_PORT_7400_TCP", "tcp://10.0.0.1:7400"),
+        ("CHORUS_METRICS_SERVICE_HOST", "10.0.0.2"),
+    ];
+    asked(&["status"], &others).failure(3, "not_running");
+    assert_eq!(asked(&["config", "check"], &others).exit, 0);
+}
+
+#[test]
+fn a_home_whose_file_is_gone_does_not_start_elsewhere_and_an_empty_one_is_warned_of() {
+    let homes = Homes::new();
+    homes.init("a");
+    let file = homes.path("a").join("chorus.toml");
+    let row = || {
+        let told = homes
+            .run("a", &["doctor", "--json"])
+            .json("chorus.doctor/1");
+        let rows = told["checks"].as_array().unwrap().clone();
+        let row = rows.into_iter().find(|row| row["check"] == "configuration");
+        row.unwrap()
+    };
+    assert_eq!(row()["grade"], "ok");
+    std::fs::remove_file(&file).unwrap();
+    for words in [&["config", "check"][..], &["run"], &["up"]] {
+        let said = homes.run("a", &[words, &["--json"]].concat());
+        let why = said.failure(2, "no_config");
+        assert!(why["hint"].as_str().unwrap().contains("[net]"), "{why}");
+    }
+    assert_eq!(row()["grade"], "fail");
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(row()["grade"], "warn");
+    let running = homes.start("a", &["--set", "net.listen=127.0.0.1:0"]);
+    until("it warns", || {
+        running.log().contains("the configuration is empty")
+    });
+    running.stop();
+    // A comment says that defaults are meant.
+    std::fs::write(&file, "# all defaults\n").unwrap();
+    assert_eq!(row()["grade"], "ok");
+    // Where nobody lives yet, no file is needed.
+    assert_eq!(homes.run("b", &["config", "check"]).exit, 0);
 }
 
 #[test]

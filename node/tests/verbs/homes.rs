@@ -120,7 +120,7 @@ fn invite_prints_only_a_token_that_says_what_was_asked() {
     let made = homes.init("a");
     said_bound(&homes, "a", 12_345);
     let words = [
-        "--name", "b", "--role", "lead", "--cap", "x", "--uses", "3", "--ttl", "2h",
+        "--name", "b", "--role", "lead", "--cap", "enrol", "--uses", "3", "--ttl", "2h",
     ];
     let said = homes.run("a", &[&INVITE[..], &words].concat());
     assert_eq!(said.exit, 0, "{}", said.stderr);
@@ -131,7 +131,8 @@ fn invite_prints_only_a_token_that_says_what_was_asked() {
     assert_eq!(token.doors, ["127.0.0.1:12345"]);
     assert_eq!((token.role.as_str(), token.uses), ("lead", 3));
     assert_eq!(token.place.sector.as_str(), "s1");
-    assert_eq!(token.caps.len(), 1);
+    let caps: Vec<&str> = token.caps.iter().map(|cap| cap.as_str()).collect();
+    assert_eq!(caps, ["enrol"]);
 }
 
 #[test]
@@ -172,10 +173,37 @@ fn an_invitation_that_cannot_be_kept_is_not_made() {
         ["--ttl", "0s"],
         ["--uses", "0"],
         ["--role", "king"],
+        ["--cap", "bogus"],
     ] {
         let why = json(&words).failure(2, "bad_flag");
         assert!(why["message"].as_str().unwrap().contains(words[1]), "{why}");
     }
+    let why = json(&["--cap", "bogus"]).failure(2, "bad_flag");
+    assert!(why["message"].as_str().unwrap().contains("enrol"), "{why}");
     std::fs::remove_file(homes.path("a").join("mesh/delegation")).unwrap();
     json(&[]).failure(4, "not_an_enroller");
+}
+
+#[test]
+fn a_key_that_cannot_be_reached_is_told_from_one_that_is_not_there() {
+    let homes = Homes::new();
+    homes.init("a");
+    let identity = homes.path("a").join("identity");
+    // No mode keeps root out of a folder, but there is no way through a file for anybody.
+    std::fs::rename(&identity, homes.path("a").join("aside")).unwrap();
+    std::fs::write(&identity, "").unwrap();
+    let key = identity.join("node.key").display().to_string();
+    let init = ["init", "--mesh", "m", "--name", "a"];
+    for words in [&INVITE[..], &["run"], &["up", "--token", "t"], &init] {
+        let said = homes.run("a", &[words, &["--json"]].concat());
+        let why = said.failure(1, "home_io");
+        assert!(why["message"].as_str().unwrap().contains(&key), "{why}");
+    }
+    // The key itself, in whose place something else stands.
+    std::fs::remove_file(&identity).unwrap();
+    std::fs::create_dir_all(identity.join("node.key")).unwrap();
+    let mode = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(identity.join("node.key"), mode).unwrap();
+    let why = homes.run("a", &["run", "--json"]).failure(1, "home_io");
+    assert!(why["message"].as_str().unwrap().contains(&key), "{why}");
 }

@@ -116,7 +116,12 @@ impl Mesh {
         ] {
             command.arg("--set").arg(format!("{key}={value}"));
         }
-        command.arg("run").stdout(Stdio::null()).stderr(log);
+        // Should this process be killed, nobody else would stop them.
+        let parent = std::process::id().to_string();
+        command
+            .args(["run", "--parent", &parent])
+            .stdout(Stdio::null())
+            .stderr(log);
         let child = command.spawn().map_err(failed)?;
         let pid = child.id();
         self.players[at].child = Some(child);

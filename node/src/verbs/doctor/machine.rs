@@ -55,7 +55,7 @@ fn private_file(name: &'static str, path: &Path) -> Check {
 /// What a node needs that the settings say, and the machine must give.
 pub fn machine(settings: &Result<Settings, Failure>) -> Vec<Check> {
     let mut checks = vec![match settings {
-        Ok(_) => Check::new("configuration", Grade::Ok, "valid"),
+        Ok(settings) => configuration(settings.empty_file.as_deref()),
         Err(why) => Check::failed("configuration", why),
     }];
     checks.push(match CurveKeys::generate() {
@@ -66,6 +66,18 @@ pub fn machine(settings: &Result<Settings, Failure>) -> Vec<Check> {
     checks.push(open_files(limits::open_files_max()));
     checks.extend(settings.iter().filter_map(advertised));
     checks
+}
+
+fn configuration(empty: Option<&Path>) -> Check {
+    let name = "configuration";
+    match empty {
+        None => Check::new(name, Grade::Ok, "valid"),
+        Some(file) => {
+            let detail = format!("{} is empty: defaults count", file.display());
+            Check::new(name, Grade::Warn, detail)
+                .hint("write into it what this node needs, or a comment if that is meant")
+        }
+    }
 }
 
 /// Whether as many files can be open as a node with all its children needs.
