@@ -59,7 +59,7 @@ impl Gossip {
         self.watches.heard(&from, flow, now);
         let change = self.peers.heard(from, stamp, phase, now);
         self.peer_changed(change, out);
-        if self.tree.is_above(&from) {
+        if self.tree.is_above(&from) && self.reaches_as_far(&message, now) {
             let steps = self.tree.answered(from, &self.config, now);
             self.climb(steps, now, out);
         }
@@ -112,6 +112,19 @@ impl Gossip {
             }
             _ => {}
         }
+    }
+
+    /// Whether who says this is connected as widely as the parent that we have. One that was
+    /// restarted answers before it has a parent, and who went to it would leave the mesh's sum.
+    fn reaches_as_far(&self, message: &Message, now: Micros) -> bool {
+        let Some(widest) = self.field.above(now).next_back() else {
+            return true;
+        };
+        let Message::Sums(news) = message else {
+            return false;
+        };
+        let offered = news.above.last().unwrap_or(&news.own);
+        offered.scope.contains(&widest.scope)
     }
 
     /// Puts a part of the field where it belongs.

@@ -288,12 +288,7 @@ impl Gossip {
         for step in steps {
             match step {
                 Step::Dial(node) => out.push(Output::Dial(node)),
-                Step::Hangup(node) => {
-                    if !self.children.contains(&node) {
-                        self.watches.end(&node);
-                    }
-                    out.push(Output::Hangup(node));
-                }
+                Step::Hangup(node) => out.push(Output::Hangup(node)),
                 Step::Attach(node) => {
                     self.watches.begin(node, Flow::Phases, now);
                     self.next_heartbeat = now; // says whose child we are
@@ -302,6 +297,7 @@ impl Gossip {
                     self.end_orphanhood();
                 }
                 Step::Detach(node, why) => {
+                    self.watches.end(&node);
                     self.field.clear_above();
                     out.push(Output::Deliver(node, Command::Detach));
                     out.push(Output::Event(Event::Detached(node, why)));
