@@ -1,12 +1,12 @@
 //! How subtrees move: nobody leaves a parent that reaches the root for one that does not; who
 //! moves is soon counted once, and no parent that was left takes it for dead, though frames
-//! are lost.
+//! are lost; nor does one whose frames come in bursts, as TCP makes them.
 
 use std::collections::BTreeSet;
 
 use chorus_protocol::units::Micros;
 use chorus_tests::world::fabric::Shape;
-use chorus_tests::world::faults::Cut;
+use chorus_tests::world::faults::{Cut, Link};
 use chorus_tests::world::{Options, World, watch};
 
 fn settled(options: Options) -> Result<World, String> {
@@ -116,4 +116,28 @@ fn a_machine_that_nobody_hears_harms_nobody_else() {
             (back, _) => Err(format!("whole after {back:?}; evicted: {dead:?}")),
         }
     });
+}
+
+#[test]
+fn where_a_third_of_all_packets_is_lost_hardly_anybody_is_taken_for_dead() {
+    let (runs, n) = (watch::many(10), 16);
+    let limit = (runs.end - runs.start) * n as u64 / 20;
+    let mut dead = 0;
+    for seed in runs {
+        let shape = Shape::SPARE;
+        let mut world = settled(Options {
+            shape,
+            ..Options::new(n, seed)
+        })
+        .unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        world.link = Link {
+            loss: 0.35,
+            stream: true,
+            ..Link::GOOD
+        };
+        world.pass(Micros::from_secs(30));
+        dead += deaths(&world, None).len() as u64;
+    }
+    // TCP is silent for a quarter of a minute after six losses in a row: nobody can wait so long.
+    assert!(dead <= limit, "{dead} false deaths, more than {limit}");
 }

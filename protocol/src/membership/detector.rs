@@ -7,6 +7,10 @@
 //! over other nodes. Silence through all rounds evicts; the next authentic frame
 //! undoes that. A node that was itself asleep forgives: it cannot tell a silent
 //! peer from its own deafness.
+//!
+//! Where packets are lost, TCP is silent for seconds and then says everything at once. So
+//! suspicion waits for longer than the silences of late that were none in the end, by
+//! [`STRETCH`], but never longer than where only heartbeats flow.
 
 use crate::units::Micros;
 
@@ -35,6 +39,12 @@ impl Default for Config {
         }
     }
 }
+
+/// How much longer a silence may be than those before it: TCP doubles its wait with each
+/// loss, so this allows for two more in a row.
+const STRETCH: u64 = 4;
+/// A silence that was none counts half after so long.
+const GAP_HALVES: Micros = Micros::from_secs(15);
 
 /// What flows from a peer in good times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +77,8 @@ pub struct Watch {
     flow: Flow,
     heard: Micros,
     standing: Standing,
+    /// The longest silence of late that a frame ended in time, and when that was.
+    gap: (Micros, Micros),
 }
 
 /// What a look at the watch asks for.
@@ -90,6 +102,7 @@ impl Watch {
             flow,
             heard: now,
             standing: Standing::Live,
+            gap: (Micros::ZERO, now),
         }
     }
 
@@ -106,6 +119,10 @@ impl Watch {
     /// An authentic frame came. True when that undid an eviction.
     pub fn heard(&mut self, flow: Option<Flow>, now: Micros) -> bool {
         let returned = self.standing == Standing::Evicted;
+        let gap = now.since(self.heard);
+        if !returned && gap > self.gap_at(now) {
+            self.gap = (gap, now);
+        }
         self.heard = self.heard.max(now);
         self.standing = Standing::Live;
         self.flow = flow.unwrap_or(self.flow);
@@ -120,10 +137,20 @@ impl Watch {
         }
     }
 
+    fn gap_at(&self, now: Micros) -> Micros {
+        let (gap, ended) = self.gap;
+        let halves = now.since(ended).0 / GAP_HALVES.0;
+        Micros(gap.0 >> halves.min(63))
+    }
+
     /// Looks at the watch; at most one step is taken each time.
     pub fn look(&mut self, config: &Config, now: Micros) -> Verdict {
         let silence = match self.flow {
-            Flow::Phases => config.silence,
+            Flow::Phases => self
+                .gap_at(now)
+                .times(STRETCH)
+                .min(config.silence_heartbeat)
+                .max(config.silence),
             Flow::Heartbeats => config.silence_heartbeat,
         };
         match self.standing {
@@ -176,6 +203,23 @@ mod tests {
     }
 
     #[test]
+    fn where_frames_come_in_bursts_a_longer_silence_is_given_and_forgotten_again() {
+        let mut watch = Watch::new(Flow::Phases, Micros::ZERO);
+        watch.heard(None, Micros::from_millis(900));
+        let steps = run(&mut watch, 900, 9_000);
+        assert_eq!(steps.first(), Some(&(4_600, Verdict::Probe { round: 1 })));
+        assert_eq!(steps.last(), Some(&(6_100, Verdict::Evict)));
+        watch.heard(None, Micros::from_secs(60));
+        let steps = run(&mut watch, 60_000, 65_000);
+        assert_eq!(steps.last(), Some(&(62_600, Verdict::Evict)), "no burst");
+        // However long they were, a crash is known as soon as where heartbeats flow.
+        let mut watch = Watch::new(Flow::Phases, Micros::ZERO);
+        watch.heard(None, Micros::from_secs(9));
+        let steps = run(&mut watch, 9_000, 30_000);
+        assert_eq!(steps.last(), Some(&(20_800, Verdict::Evict)));
+    }
+
+    #[test]
     fn bare_heartbeats_are_given_two_misses_and_the_crash_is_known_within_thirty_seconds() {
         let mut watch = Watch::new(Flow::Heartbeats, Micros::ZERO);
         let steps = run(&mut watch, 0, 30_000);
@@ -192,9 +236,9 @@ mod tests {
             "was not evicted yet"
         );
         assert_eq!(watch.standing(), Standing::Live);
-        run(&mut watch, 2_300, 9_000);
+        run(&mut watch, 2_300, 14_500);
         assert_eq!(watch.standing(), Standing::Evicted);
-        assert!(watch.heard(None, Micros::from_millis(9_100)), "returned");
+        assert!(watch.heard(None, Micros::from_millis(14_600)), "returned");
         assert_eq!(watch.standing(), Standing::Live);
     }
 

@@ -18,7 +18,15 @@ pub struct Link {
     pub duplicates: f64,
     /// The part that is held for up to a second, so that many others overtake it.
     pub held: f64,
+    /// What is lost is sent again as TCP does, and all behind it waits: nothing is missing in
+    /// the end, but every way is silent for seconds now and then.
+    pub stream: bool,
 }
+
+/// TCP's first wait before it sends again; doubled each time.
+const RETRANSMIT: Micros = Micros::from_millis(200);
+/// How often at most: 12.6 s in all.
+const RETRANSMITS_MAX: u32 = 6;
 
 impl Link {
     /// A wired bridge: 1 to 3 ms, nothing lost.
@@ -28,6 +36,7 @@ impl Link {
         loss: 0.0,
         duplicates: 0.0,
         held: 0.0,
+        stream: false,
     };
     /// 20 to 100 ms, one frame in twenty lost, some twice, some late.
     pub const BAD: Link = Link {
@@ -36,6 +45,7 @@ impl Link {
         loss: 0.05,
         duplicates: 0.02,
         held: 0.01,
+        stream: false,
     };
 
     /// When the copies of one frame arrive, from now: none, one or two.
@@ -55,6 +65,17 @@ impl Link {
             self.delay + Micros(jitter + held)
         };
         (0..copies).map(|_| one()).collect()
+    }
+
+    /// When a frame that is sent `now` arrives over a stream on which the one before it
+    /// arrives at `last`.
+    pub(super) fn flow(&self, last: Micros, noise: &mut dyn Noise, now: Micros) -> Micros {
+        let soon = now + self.delay + Micros((self.jitter.0 as f64 * noise.uniform()) as u64);
+        if last > soon {
+            return last; // goes with what is sent again
+        }
+        let lost = (0..RETRANSMITS_MAX).take_while(|_| noise.uniform() < self.loss);
+        soon + RETRANSMIT.times((1 << lost.count()) - 1)
     }
 }
 

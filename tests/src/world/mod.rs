@@ -111,6 +111,8 @@ pub struct World {
     options: Options,
     index: BTreeMap<NodeId, usize>,
     queue: BTreeMap<(Micros, u64), Due>,
+    /// When the last frame on each stream arrives: (from, to, whether it is addressed).
+    arrivals: BTreeMap<(usize, usize, bool), Micros>,
     seq: u64,
     noise: Seeded,
 }
@@ -151,6 +153,7 @@ impl World {
                 .map(|(at, me)| (me.node, at))
                 .collect(),
             queue: BTreeMap::new(),
+            arrivals: BTreeMap::new(),
             seq: 0,
             noise: Seeded::new(options.seed),
             fabric,

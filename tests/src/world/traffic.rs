@@ -142,6 +142,15 @@ impl World {
         if !self.passable(from, to) {
             return;
         }
+        if self.link.stream {
+            // Publications and what is addressed have connections of their own.
+            let way = (from, to, frame.to.is_some());
+            let last = self.arrivals.get(&way).copied().unwrap_or_default();
+            let at = self.link.flow(last, &mut self.noise, self.now);
+            self.arrivals.insert(way, at);
+            let frame = frame.clone();
+            return self.at(at, Due::Frame { from, to, frame });
+        }
         for after in self.link.travel(&mut self.noise) {
             self.at(
                 self.now + after,
