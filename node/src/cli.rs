@@ -205,7 +205,7 @@ pub struct InviteArgs {
     /// The cluster it will stand in
     #[arg(long)]
     pub cluster: String,
-    /// What it may do; may be repeated
+    /// What it may do beyond its role; there is one: enrol, to let others in
     #[arg(long, value_name = "V")]
     pub cap: Vec<String>,
     /// How many nodes may join with it
