@@ -52,7 +52,7 @@ impl Gossip {
             Message::Sums(news) => Some((news.own.part.mean_phase(), news.own.part.age)),
             _ => None,
         };
-        let phase = phase.map(|(theta, age)| (theta, now - age - self.one_way(&from)));
+        let phase = phase.map(|(theta, age)| (theta, age + self.one_way(&from)));
         let flow = kind
             .filter(|kind| *kind == Kind::Field)
             .map(|_| Flow::Phases);

@@ -51,8 +51,8 @@ impl Gossip {
                 continue;
             }
             let change = self.peers.told(from, entry, now);
-            let at = now - Micros::from_millis(entry.age_ms.into());
-            self.peers.phase_told(&entry.node, entry.theta, at);
+            let age = Micros::from_millis(entry.age_ms.into());
+            self.peers.phase_told(&entry.node, entry.theta, age, now);
             self.peer_changed(change, out);
             if entry.state == PeerState::Live {
                 // We hear nothing of it, and who told us has later word: it is another's child

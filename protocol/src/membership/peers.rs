@@ -39,9 +39,9 @@ pub struct Peer {
     pub heard: Option<Stamp>,
     /// Whether it lives, as far as is known here.
     pub state: PeerState,
-    /// The last phase known of it, in radians, and when it was that, on the local clock.
-    /// Not every sign of life tells one, so it may be older than `seen`.
-    phase: Option<(f64, Micros)>,
+    /// The last phase known of it, radians, its age when it came, and when that was: it may be
+    /// from before the local clock began, and, as not every sign tells one, before `seen`.
+    phase: Option<(f64, Micros, Micros)>,
     /// When the stamp was seen, on the local clock.
     pub seen: Micros,
     /// Since when the state is what it is.
@@ -119,8 +119,8 @@ impl Peer {
     /// `omega`, rad/s, the mean frequency of all. Locked nodes move with that, not with
     /// their own. `None` when none is known or it is older than [`PHASE_KEPT`].
     pub fn phase(&self, when: Micros, omega: f64) -> Option<f64> {
-        let (theta, at) = self.phase?;
-        let age = when.since(at);
+        let (theta, age, came) = self.phase?;
+        let age = age + when.since(came) - came.since(when);
         let known = PartialSum::of(theta, omega, 1.0).aged(age);
         (age <= PHASE_KEPT).then(|| known.rotated(age).mean_phase())
     }
@@ -208,7 +208,7 @@ impl Peers {
             .admit(kind, stamp)
     }
 
-    /// An authentic frame came from the node itself; `phase`: where it tells one, and of when.
+    /// An authentic frame came from the node itself; `phase`: where it tells one, and its age.
     pub fn heard(
         &mut self,
         node: NodeId,
@@ -226,7 +226,7 @@ impl Peers {
         peer.heard = Some(newest);
         peer.stamp = newest;
         peer.forgiven = Micros::ZERO;
-        peer.phase = phase.or(peer.phase);
+        peer.phase = phase.map(|(theta, age)| (theta, age, now)).or(peer.phase);
         peer.seen = now;
         peer.teller = None;
         peer.set(node, known, PeerState::Live, now)
@@ -268,10 +268,10 @@ impl Peers {
         peer.set(entry.node, known, entry.state, now)
     }
 
-    /// What was told of a node's phase, radians, at `at` on the local clock.
-    pub fn phase_told(&mut self, node: &NodeId, theta: f64, at: Micros) {
+    /// What was told of a node's phase, radians, and how old that is `now`.
+    pub fn phase_told(&mut self, node: &NodeId, theta: f64, age: Micros, now: Micros) {
         if let Some(peer) = self.peers.get_mut(node) {
-            peer.phase = Some((theta, at));
+            peer.phase = Some((theta, age, now));
         }
     }
 
@@ -367,14 +367,14 @@ impl Peers {
         if peer.restored || peer.stamp == Stamp::default() {
             return None;
         }
+        let sighted = peer.seen - peer.forgiven;
         Some(PeerEntry {
             node: *node,
             stamp: peer.stamp,
             state: peer.state,
-            // The age is that of the sighting, so the phase is that of the same moment.
-            theta: peer.phase(peer.seen, omega).unwrap_or_default(),
-            age_ms: u32::try_from((now.since(peer.seen) + peer.forgiven).as_millis())
-                .unwrap_or(u32::MAX),
+            // Age and phase are those of one moment.
+            theta: peer.phase(sighted, omega).unwrap_or_default(),
+            age_ms: u32::try_from(now.since(sighted).as_millis()).unwrap_or(u32::MAX),
         })
     }
 

@@ -140,6 +140,33 @@ fn the_time_that_we_slept_makes_no_word_younger() {
 }
 
 #[test]
+fn the_phase_that_is_told_is_that_of_the_sighting_also_after_a_sleep() {
+    let mut peers = Peers::new(secs(30));
+    peers.heard(A, stamp(1), Some((0.5, secs(0))), secs(1));
+    peers.heard(A, stamp(2), None, secs(2));
+    peers.forgive(secs(3));
+    let told: Vec<(f64, u32)> = peers
+        .news(secs(5), 0.25)
+        .iter()
+        .map(|it| (it.theta, it.age_ms))
+        .collect();
+    assert_eq!(told, [(0.75, 3_000)]);
+    assert_eq!(
+        peers.get(&A).and_then(|peer| peer.phase(secs(5), 0.25)),
+        Some(1.5)
+    );
+}
+
+#[test]
+fn a_phase_from_before_our_clock_began_is_turned_as_far_as_it_is_old() {
+    let mut peers = Peers::new(secs(30));
+    peers.told(PARENT, &entry(5, PeerState::Live), secs(1));
+    peers.phase_told(&A, 0.5, secs(3), secs(1));
+    let phase = |at| peers.get(&A).and_then(|peer| peer.phase(secs(at), 0.25));
+    assert_eq!((phase(2), phase(9)), (Some(1.5), None));
+}
+
+#[test]
 fn the_ttl_ends_what_nobody_vouches_for_and_spares_the_watched() {
     let mut peers = Peers::new(secs(30));
     peers.told(PARENT, &entry(5, PeerState::Live), secs(0));
