@@ -4,8 +4,9 @@
 //! one that does not is hung up after [`Config::patience`]. Over a slow link a connection
 //! takes six round trips, so after a round in vain one candidate is given more time, in
 //! the next round the next one: to wait so long for each would take too long where most
-//! of them are dead. When the parent is lost the next candidate is tried at once. A node whose parent is not its
-//! first choice looks every [`Config::retry_better`] whether a better one is
+//! of them are dead. After the first try in vain the next ones overlap, so that many dead
+//! candidates cost half. When the parent is lost the next candidate is tried at once. A node
+//! whose parent is not its first choice looks every [`Config::retry_better`] whether a better one is
 //! back, and keeps the old until the better one has answered.
 //!
 //! The link to a parent that was left stays for [`FAREWELL`], or the farewell could not be
@@ -24,12 +25,14 @@ pub(super) struct Tree {
     candidates: Vec<NodeId>,
     parent: Option<NodeId>,
     attached_at: Micros,
-    /// The candidate that has been dialled and has not answered yet.
-    trying: Option<(NodeId, Micros)>,
+    /// The candidates that have been dialled and have not answered yet, and when, in order.
+    trying: Vec<(NodeId, Micros)>,
     /// Where in `candidates` the next try begins.
     next: usize,
     /// Not before this.
     try_at: Micros,
+    /// Whether a candidate was tried in vain since the last parent.
+    failed: bool,
     /// Rounds of candidates tried in vain since the last parent.
     vain: u64,
     /// How often the parent has said in a row that it does not hear us.
@@ -59,8 +62,11 @@ const DOUBTS_MAX: u8 = 3;
 /// heartbeat that names the new one.
 const FAREWELL: Micros = Micros::from_secs(4);
 
-/// What that one candidate is given, as a fraction of the patience. Three dead ones before
-/// a live one then cost 5 + 2 + 2 s of the 10 that a heal may take.
+/// Candidates that are tried at once, at most.
+const TRIES_MAX: usize = 2;
+
+/// What that one candidate is given, as a fraction of the patience. Seven dead ones before
+/// a live one then cost at most 9.5 s of the 10 that a heal may take.
 const MORE: (u64, u64) = (5, 2);
 
 impl Tree {
@@ -69,9 +75,10 @@ impl Tree {
             candidates: Vec::new(),
             parent: None,
             attached_at: Micros::ZERO,
-            trying: None,
+            trying: Vec::new(),
             next: 0,
             try_at: Micros::ZERO,
+            failed: false,
             vain: 0,
             doubts: 0,
             left: BTreeMap::new(),
@@ -82,9 +89,13 @@ impl Tree {
         self.parent
     }
 
-    /// The parent, and the one that may become it: whom we listen to as a child.
+    /// The parent, and those that may become it: whom we listen to as a child.
     pub fn is_above(&self, node: &NodeId) -> bool {
-        self.parent == Some(*node) || self.trying.is_some_and(|(trying, _)| trying == *node)
+        self.parent == Some(*node) || self.is_tried(node)
+    }
+
+    fn is_tried(&self, node: &NodeId) -> bool {
+        self.trying.iter().any(|(trying, _)| trying == node)
     }
 
     /// Whether anybody could be a parent at all. The root has no candidates.
@@ -105,10 +116,9 @@ impl Tree {
         self.next = 0;
         self.try_at = now;
         let mut steps = Vec::new();
-        if let Some((trying, _)) = self.trying.filter(|(t, _)| !self.candidates.contains(t)) {
-            self.trying = None;
-            steps.push(Step::Hangup(trying));
-        }
+        let gone = |(trying, _): &mut (NodeId, Micros)| !self.candidates.contains(trying);
+        let gone = self.trying.extract_if(.., gone);
+        steps.extend(gone.map(|(trying, _)| Step::Hangup(trying)));
         if let Some(parent) = self
             .parent
             .filter(|parent| !self.candidates.contains(parent))
@@ -126,13 +136,12 @@ impl Tree {
     pub fn tick(&mut self, config: &Config, now: Micros) -> Vec<Step> {
         let over = self.left.extract_if(.., |_, until| *until <= now);
         let mut steps: Vec<Step> = over.map(|(node, _)| Step::Hangup(node)).collect();
-        if let Some((node, since)) = self.trying {
-            if now.since(since) < self.patience(config) {
-                return steps;
+        for (node, since) in self.trying.clone() {
+            if now.since(since) >= self.patience(&node, config) {
+                steps.extend(self.give_up(node, config, now));
             }
-            steps.extend(self.give_up(node, config, now));
         }
-        if self.trying.is_some() || now < self.try_at {
+        if now < self.try_at || !self.may_try_another(config, now) {
             return steps;
         }
         // With a parent, only better candidates are worth a try.
@@ -144,27 +153,44 @@ impl Tree {
                 .unwrap_or(0),
             None => self.candidates.len(),
         };
-        if end == 0 {
-            return steps;
-        }
-        if self.next >= end {
+        // A round is over when the last of it has been given up.
+        if self.next >= end && self.trying.is_empty() {
             self.next = 0;
         }
-        let node = self.candidates[self.next];
-        self.left.remove(&node);
-        self.trying = Some((node, now));
-        steps.push(Step::Dial(node));
+        let rest = self.candidates.iter().enumerate().take(end).skip(self.next);
+        let next = rest.map(|(at, node)| (at, *node));
+        if let Some((at, node)) = next.into_iter().find(|(_, node)| !self.is_tried(node)) {
+            self.next = at + 1;
+            self.left.remove(&node);
+            self.trying.push((node, now));
+            steps.push(Step::Dial(node));
+        }
         steps
+    }
+
+    /// Whether one more may be dialled beside those that have not answered yet. The first of a
+    /// search has its time alone: it lives as a rule, and another that answers sooner would
+    /// only have to be left for it.
+    fn may_try_another(&self, config: &Config, now: Micros) -> bool {
+        let Some((_, last)) = self.trying.last() else {
+            return true;
+        };
+        let apart = Micros(config.patience.0 / TRIES_MAX as u64);
+        let room = self.trying.len() < TRIES_MAX && now.since(*last) >= apart;
+        room && self.failed && self.parent.is_none()
     }
 
     /// A candidate that is being tried has not answered, or cannot.
     pub fn give_up(&mut self, node: NodeId, config: &Config, now: Micros) -> Vec<Step> {
-        if self.trying.map(|(trying, _)| trying) != Some(node) {
+        if !self.is_tried(&node) {
             return Vec::new();
         }
-        self.trying = None;
+        self.trying.retain(|(trying, _)| *trying != node);
+        self.failed = true;
         let mut steps = vec![Step::Hangup(node)];
-        self.next += 1;
+        if !self.trying.is_empty() {
+            return steps;
+        }
         let round_over = self.next >= self.candidates.len();
         if let Some(parent) = self.parent {
             // All that are better have been tried: again in a while.
@@ -181,29 +207,30 @@ impl Tree {
         steps
     }
 
-    /// How long the candidate that is being tried may take.
-    fn patience(&self, config: &Config) -> Micros {
+    /// How long a candidate that is being tried may take.
+    fn patience(&self, node: &NodeId, config: &Config) -> Micros {
         let count = self.candidates.len().max(1) as u64;
-        match self.vain.checked_sub(1) {
-            Some(round) if round % count == self.next as u64 => {
-                Micros(config.patience.times(MORE.0).0 / MORE.1)
-            }
-            _ => config.patience,
+        let favoured = self.vain.checked_sub(1).map(|round| round % count);
+        let favoured = favoured.and_then(|at| self.candidates.get(at as usize));
+        if favoured == Some(node) {
+            return Micros(config.patience.times(MORE.0).0 / MORE.1);
         }
+        config.patience
     }
 
-    /// A candidate spoke: if it is the one being tried, it is the parent now.
+    /// A candidate spoke: if it is being tried, it is the parent now, and no other is tried on.
     pub fn answered(&mut self, node: NodeId, config: &Config, now: Micros) -> Vec<Step> {
-        if self.trying.map(|(trying, _)| trying) != Some(node) {
+        if !self.is_tried(&node) {
             return Vec::new();
         }
-        self.trying = None;
+        let others = self.trying.drain(..).filter(|(other, _)| *other != node);
+        let mut steps: Vec<Step> = others.map(|(other, _)| Step::Hangup(other)).collect();
         self.next = 0;
+        self.failed = false;
         self.vain = 0;
         self.try_at = now + config.retry_better;
         self.attached_at = now;
         self.doubts = 0;
-        let mut steps = Vec::new();
         if let Some(old) = self.parent.replace(node) {
             self.left.insert(old, now + FAREWELL);
             steps.push(Step::Detach(old, "a better parent is back"));
@@ -230,7 +257,7 @@ impl Tree {
             .iter()
             .position(|&c| c == node)
             .map_or(0, |at| at + 1);
-        if self.trying.is_none() {
+        if self.trying.is_empty() {
             self.try_at = now;
         }
         self.left.insert(node, now + FAREWELL);
@@ -254,7 +281,7 @@ impl Tree {
 
     /// We were asleep: nobody had time to answer.
     pub fn forgive(&mut self, span: Micros) {
-        if let Some((_, since)) = &mut self.trying {
+        for (_, since) in &mut self.trying {
             *since = *since + span;
         }
         self.attached_at = self.attached_at + span;

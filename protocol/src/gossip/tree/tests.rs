@@ -85,42 +85,88 @@ fn after_a_round_in_vain_one_candidate_after_the_other_gets_more_time() {
     assert_eq!(steps[0], Step::Hangup(B), "as patient as at first");
 }
 
-/// How long each of the next `count` candidates is given, ms, and when that ends.
+/// How long each of the next `count` candidates is given, ms, by the order in which they
+/// were dialled, and when the last of them is given up.
 fn in_vain(tree: &mut Tree, config: &Config, count: usize) -> (Vec<u64>, Micros) {
-    let mut given = Vec::new();
-    let (mut began, mut now) = (ms(0), ms(0));
-    tree.tick(config, now);
-    while given.len() < count {
+    let mut dialled: Vec<(NodeId, Micros, Option<u64>)> = Vec::new();
+    let mut now = ms(0);
+    loop {
+        for step in tree.tick(config, now) {
+            match step {
+                Step::Dial(node) => dialled.push((node, now, None)),
+                Step::Hangup(node) => {
+                    let mut last = dialled.iter_mut().rev();
+                    let (_, began, given) = last.find(|(it, ..)| *it == node).unwrap();
+                    *given = Some(now.since(*began).as_millis());
+                }
+                _ => {}
+            }
+        }
+        let given: Vec<u64> = dialled.iter().map_while(|(.., given)| *given).collect();
+        if given.len() == count {
+            return (given, now);
+        }
         now = now + ms(100);
-        let steps = tree.tick(config, now);
-        if matches!(steps[..], [Step::Hangup(_), ..]) {
-            given.push(now.since(began).as_millis());
-        }
-        if matches!(steps[..], [.., Step::Dial(_)]) {
-            began = now;
-        }
     }
-    (given, now)
+}
+
+/// After how long, ms, the last of `dead` + 1 candidates, the only live one, is dialled: at
+/// worst of many rounds when it healed just after it had been given up, and when the parent
+/// is lost.
+fn waits(dead: u8) -> (u64, u64) {
+    let (mut tree, config) = (Tree::new(), Config::default());
+    let (parent, live) = (NodeId([100; 32]), NodeId([101; 32]));
+    let dead = (0..dead).map(|n| NodeId([n; 32]));
+    let after: Vec<NodeId> = dead.chain([live]).collect();
+    tree.set_candidates([vec![parent], after.clone()].concat(), ms(0));
+    tree.tick(&config, ms(0));
+    tree.answered(parent, &config, ms(0));
+    tree.lost(parent, "silent", &config, ms(0));
+    let mut tick = 0;
+    let mut dialled = |tree: &mut Tree| {
+        loop {
+            tick += 1;
+            let steps = tree.tick(&config, ms(100 * (tick - 1)));
+            let hung_up = steps.contains(&Step::Hangup(live));
+            if hung_up || steps.contains(&Step::Dial(live)) {
+                return (100 * (tick - 1), hung_up);
+            }
+        }
+    };
+    let (lost, _) = dialled(&mut tree);
+    tree.set_candidates(after.clone(), ms(lost));
+    let healed = (0..3 * after.len()).map(|_| {
+        let (since, _) = std::iter::from_fn(|| Some(dialled(&mut tree)))
+            .find(|(_, hung_up)| *hung_up)
+            .unwrap();
+        dialled(&mut tree).0 - since
+    });
+    (healed.max().unwrap(), lost)
 }
 
 #[test]
-fn three_dead_candidates_cost_no_more_than_a_heal_may_take() {
+fn seven_dead_candidates_cost_no_more_than_a_heal_may_take() {
+    assert_eq!(waits(1).1, 2_000);
+    assert_eq!(waits(3), (5_500, 4_000));
+    assert_eq!(waits(4), (6_500, 5_000));
+    assert_eq!(waits(7), (9_500, 8_000));
+}
+
+#[test]
+fn of_two_that_are_tried_the_first_that_answers_is_the_parent_and_the_other_is_left() {
+    const C: NodeId = NodeId([3; 32]);
     let (mut tree, config) = (Tree::new(), Config::default());
-    let dead: Vec<NodeId> = (0..3).map(|n| NodeId([n; 32])).collect();
-    let live = NodeId([9; 32]);
-    tree.set_candidates([dead, vec![live]].concat(), ms(0));
-    // Healed just when the live one had been given up: when is it dialled again?
-    let (mut healed, mut waits) = (None, Vec::new());
-    for tick in 0..2_000 {
-        let steps = tree.tick(&config, ms(100 * tick));
-        if steps.contains(&Step::Hangup(live)) {
-            healed = Some(tick);
-        }
-        if steps.contains(&Step::Dial(live)) {
-            waits.extend(healed.map(|since| 100 * (tick - since)));
-        }
-    }
-    assert_eq!(waits.iter().max(), Some(&9_500));
+    tree.set_candidates(vec![A, B, C], ms(0));
+    tree.tick(&config, ms(0));
+    assert_eq!(tree.tick(&config, ms(1_500)), [], "the first has its time");
+    tree.tick(&config, ms(2_000));
+    assert_eq!(tree.tick(&config, ms(3_000)), [Step::Dial(C)]);
+    assert!(tree.is_above(&B) && tree.is_above(&C) && !tree.is_above(&A));
+    assert_eq!(
+        tree.answered(C, &config, ms(3_100)),
+        [Step::Hangup(B), Step::Attach(C)]
+    );
+    assert_eq!(tree.answered(B, &config, ms(3_200)), [], "too late");
 }
 
 #[test]
