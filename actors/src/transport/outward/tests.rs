@@ -1,3 +1,5 @@
+//! What was refused or is silent is tried again: when, and how often.
+
 use std::collections::BTreeSet;
 
 use super::*;
