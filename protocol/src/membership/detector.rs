@@ -17,8 +17,8 @@ use crate::units::Micros;
 /// When silence counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// Silence that makes a peer suspect where phases flow. Default 1 s: ten
-    /// gossip periods.
+    /// Silence that makes a peer suspect where phases flow, at least: more after
+    /// bursts. Default 1 s: ten gossip periods.
     pub silence: Micros,
     /// Silence that makes a peer suspect where only heartbeats flow. Default
     /// 10.2 s: two heartbeats and their jitter.
