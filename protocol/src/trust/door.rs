@@ -17,7 +17,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{CurveKey, Label, MeshId, NodeId};
+use crate::ids::{CurveKey, Label, MeshId, NodeId, Role};
+use crate::membership::topology;
 use crate::trust::item::Entry;
 use crate::trust::roster::Roster;
 use crate::trust::set::ENTRIES_MAX;
@@ -121,6 +122,12 @@ pub enum Refusal {
     /// The name is another member's.
     #[error("the name `{0}` is taken")]
     NameTaken(Label),
+    /// It would stand at the top, or apart: the mesh has its top from the beginning.
+    #[error(
+        "nobody in this mesh can be above a {0} at the token's place; ask for a token with a \
+         lower role, or for another place"
+    )]
+    NoParent(Role),
     /// No room.
     #[error("the mesh, or this door, has no room for more")]
     Full,
@@ -143,6 +150,7 @@ impl Refusal {
             Refusal::OtherLinkKey => "other_link_key",
             Refusal::LinkKeyTaken => "link_key_taken",
             Refusal::NameTaken(_) => "name_taken",
+            Refusal::NoParent(_) => "no_parent",
             Refusal::Full => "full",
         }
     }
@@ -253,7 +261,17 @@ impl Door {
         if self.used(&token.nonce) >= token.uses {
             return Err(Refusal::Used);
         }
-        let newcomer = roster.get(&key).is_none();
+        let before = roster.get(&key).map(|member| member.entry.role);
+        let child = topology::Member {
+            node: key,
+            role: token.role,
+            place: token.place,
+        };
+        // Who comes back as what it was may be the top itself.
+        if before != Some(token.role) && !roster.has_parent_for(&child) {
+            return Err(Refusal::NoParent(token.role));
+        }
+        let newcomer = before.is_none();
         if self.kept >= USES_KEPT_MAX || (newcomer && roster.len() >= ENTRIES_MAX) {
             return Err(Refusal::Full);
         }

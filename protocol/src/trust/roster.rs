@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ids::{CurveKey, Digest, Label, NodeId};
+use crate::membership::topology;
 use crate::trust::item::{Announcement, Claim, Entry};
 use crate::trust::set::Set;
 use crate::wire::envelope::Signer;
@@ -67,6 +68,19 @@ impl Roster {
             belonging: self.belonging.clone(),
             announcements: announcements(set),
         }
+    }
+
+    /// Whether somebody here might be the parent of such a one: without, it would hang nowhere
+    /// in the tree, and nobody would ever hear of it.
+    pub fn has_parent_for(&self, child: &topology::Member) -> bool {
+        self.members().any(|member| {
+            let above = topology::Member {
+                node: member.entry.node,
+                role: member.entry.role,
+                place: member.entry.place,
+            };
+            above.node != child.node && topology::may_hang_beneath(child, &above)
+        })
     }
 
     /// The mesh's root key.

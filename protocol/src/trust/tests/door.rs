@@ -336,3 +336,59 @@ fn what_is_left_out_of_the_journal_makes_no_token_good_again() {
     let entry = ask(&mut later, &longer, 3).expect("in");
     assert!(entry.issued > used.entry.issued, "{entry:?}");
 }
+
+#[test]
+fn who_would_hang_nowhere_in_the_tree_stays_outside() {
+    let mesh_of = |role| {
+        let founder = (key(1).id(), curve(1), label("n-1"));
+        roster_of(&found(
+            &root(),
+            founder.0,
+            founder.1,
+            founder.2,
+            role,
+            place(),
+        ))
+    };
+    let elsewhere = Place {
+        sector: label("s2"),
+        ..place()
+    };
+    // A second top, one above the top, beside it, beneath an agent, and in a sector without any.
+    for (top, role, place) in [
+        (Role::Orchestrator, Role::Orchestrator, place()),
+        (Role::Coordinator, Role::Orchestrator, place()),
+        (Role::Coordinator, Role::Coordinator, place()),
+        (Role::Agent, Role::Lead, place()),
+        (Role::Agent, Role::Agent, place()),
+        (Role::Lead, Role::Agent, elsewhere),
+    ] {
+        let token = Token {
+            role,
+            place,
+            ..token()
+        };
+        let mut door = door();
+        let why = ask_on(&mut door, &token, 2, &mesh_of(top));
+        assert_eq!(why, Err(Refusal::NoParent(role)), "{role} beneath {top}");
+        assert_eq!(door.used(&token.nonce), 0);
+    }
+    for (top, role) in [
+        (Role::Orchestrator, Role::Coordinator),
+        (Role::Coordinator, Role::Lead),
+        (Role::Lead, Role::Agent),
+    ] {
+        let token = Token { role, ..token() };
+        assert!(ask_on(&mut door(), &token, 2, &mesh_of(top)).is_ok());
+    }
+    // The top itself may come back as what it was, and as nothing less.
+    let again = |role| Token {
+        name: None,
+        role,
+        ..token()
+    };
+    let top = mesh_of(Role::Orchestrator);
+    assert!(ask_on(&mut door(), &again(Role::Orchestrator), 1, &top).is_ok());
+    let less = ask_on(&mut door(), &again(Role::Lead), 1, &top);
+    assert_eq!(less, Err(Refusal::NoParent(Role::Lead)));
+}
