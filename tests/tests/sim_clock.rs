@@ -2,6 +2,7 @@
 //! no (incarnation, lamport) is used twice, and a liar at 2^63 does no harm and is
 //! attributed. The world checks the first two at every frame that is said.
 
+use chorus_protocol::trust::revoke;
 use chorus_protocol::units::{Micros, Noise, Seeded};
 use chorus_tests::world::faults::{Lie, Link};
 use chorus_tests::world::{Options, World, watch};
@@ -98,6 +99,38 @@ fn liars_at_two_to_the_63_are_attributed_and_nobody_is_locked_out() {
                 "after a restart: misjudged {:?}",
                 world.misjudged()
             ));
+        }
+        world.check()
+    });
+}
+
+/// Its frames are never further ahead than is taken whole, so it pushes all clocks; they
+/// stay together, and what its neighbours do against it still crosses.
+#[test]
+fn a_liar_that_pushes_the_clocks_cannot_keep_back_its_own_revocation() {
+    watch::seeds("creeping liars", watch::many(4), |seed| {
+        let (n, liar) = (30, 29 - seed as usize % 3);
+        let mut world = World::new(Options::new(n, seed));
+        world
+            .until(Micros::from_secs(30), World::whole)
+            .ok_or("did not settle")?;
+        world.machines[liar].lie = Some(Lie::Creep);
+        if seed % 2 == 1 {
+            // A part is cut off meanwhile and does not move along.
+            world.isolate(&(0..15).collect::<Vec<_>>());
+        }
+        world.pass(Micros::from_secs(60));
+        world.heal();
+        let node = world.fabric.members[liar].node;
+        let roster = world.run(0).directory.roster().clone();
+        world.own(0, revoke(&world.fabric.root, &roster, node, "lies"));
+        let heard = |w: &World, at: usize| w.run(at).directory.roster().is_revoked(&node);
+        let everywhere = world.until(Micros::from_secs(15), |w| {
+            (0..n).all(|at| at == liar || heard(w, at))
+        });
+        if everywhere.is_none() {
+            let late: Vec<usize> = (0..n).filter(|at| !heard(&world, *at)).collect();
+            return Err(format!("{liar} revoked: not heard by {late:?}"));
         }
         world.check()
     });

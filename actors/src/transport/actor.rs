@@ -20,13 +20,25 @@ use chorus_protocol::wire::message::{Command as Order, Items, Message};
 use chorus_protocol::wire::{self, Audience, Channel, Identity, Topic, Verified};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
+use crate::gossip::since;
 use crate::messages::{Arrived, Ring, ToDirectory, ToGossip, ToTransport, TransportView};
 use crate::store::StoreHandle;
 use crate::transport::counters::Counters;
 use crate::transport::endpoint_of;
 use crate::transport::leaving::Leaving;
+use crate::transport::pauses::Pauses;
 use crate::transport::sockets::{Command, Event, Handle, Incoming, Lane, LinkState};
 
+/// Every counter of this actor's, so that one which never rose is shown as 0.
+const COUNTS: [&str; 7] = [
+    "door_unwanted",
+    "jumped_commands",
+    "lamport_jump",
+    "outbox_full",
+    "second_hand",
+    "socket_orders_dropped",
+    "unreserved",
+];
 /// How long a door may take to answer an introduction.
 const DOOR_PATIENCE: Duration = Duration::from_secs(3);
 /// What the actor needs.
@@ -84,6 +96,8 @@ pub struct State {
     pub(super) tickets: u64,
     pub(super) refusals: BTreeMap<&'static str, u64>,
     pub(super) counts: BTreeMap<&'static str, u64>,
+    /// Between the tries of a node that was shut out.
+    pub(super) pauses: Pauses,
 }
 
 impl Actor for TransportActor {
@@ -108,8 +122,9 @@ impl Actor for TransportActor {
             dialled: BTreeMap::new(),
             doors: BTreeMap::new(),
             tickets: 0,
-            refusals: BTreeMap::new(),
-            counts: BTreeMap::new(),
+            refusals: Refusal::COUNTERS.map(|name| (name, 0)).into(),
+            counts: COUNTS.map(|name| (name, 0)).into(),
+            pauses: Pauses::default(),
         })
     }
 
@@ -213,9 +228,11 @@ impl State {
             self.count("second_hand");
             return Ok(());
         }
-        let jump = self.a.clock.observe(frame.stamp.lamport) == Observed::Jump;
-        if jump {
-            self.count("lamport_jump");
+        let now = since(self.a.epoch);
+        match self.a.clock.observe(frame.stamp.lamport, now) {
+            Observed::Within => {}
+            Observed::Held => self.count("lamport_held"),
+            Observed::Jump => self.count("lamport_jump"),
         }
         let run = self.runs.entry(frame.from).or_default();
         *run = (*run).max(frame.stamp.incarnation);
@@ -224,7 +241,6 @@ impl State {
             outbox.receiver(run);
         }
         match frame.message {
-            Message::Deliver(_) if jump => self.count("jumped_commands"),
             Message::Deliver(deliver) => {
                 let (from, session) = (frame.from, frame.stamp.incarnation);
                 let inbox = self.inboxes.entry(from).or_default();
@@ -302,7 +318,7 @@ impl State {
             Event::Link {
                 key,
                 state: LinkState::Refused,
-            } => self.introduce(CurveKey(key)),
+            } => self.turned_away(CurveKey(key)),
             Event::Link { key, state } => {
                 let node = self.a.roster.by_curve(&CurveKey(key));
                 let node = node.map(|member| member.entry.node.short());
@@ -314,13 +330,22 @@ impl State {
                 };
                 match result {
                     // The parent knows us now: the refused link is opened anew.
-                    Ok(answer) if self.knows_us(&answer) => self.dial(node),
+                    Ok(answer) if self.knows_us(&answer) => self.dial_now(node),
                     Ok(_) => tracing::debug!(node = %node.short(), "not known at the door"),
                     Err(why) => tracing::debug!(node = %node.short(), %why, "door"),
                 }
             }
             // The node's own task sees this too and ends the process.
             Event::FailOpen => tracing::error!("a stranger's key was let in"),
+        }
+    }
+
+    /// A parent refused the link. Once it is known that we were shut out there is nothing to
+    /// open anew before the next try.
+    fn turned_away(&mut self, key: CurveKey) {
+        self.introduce(key);
+        if self.is_shut_out() {
+            self.order(Command::Hangup { key: key.0 });
         }
     }
 

@@ -3,13 +3,16 @@
 //!
 //! Two things are added to the three rules. The clock never goes back over a
 //! restart: a block of times is made durable before any of it is used, so after
-//! a crash the clock starts above all that it ever said. And one frame may push
-//! the clock by at most [`ADVANCE_MAX`], and the less the further it claims to be
-//! beyond that: a liar at 2^63 is attributed and does no harm, because no state
-//! is ever refused for the size of a jump, and because the clocks that it pushes
-//! do not run so fast that their honest neighbours take *them* for liars.
+//! a crash the clock starts above all that it ever said. And others may push the
+//! clock by at most [`ADVANCE_MAX`] a second, all together, and one frame the less
+//! the further it claims to be beyond that. A liar is attributed and does no harm:
+//! nothing is ever refused for the size of a jump; who follows a clock that is
+//! pushed keeps up with it; and the end of time is a century away.
 
-/// The most by which one frame may advance the clock beyond its own time.
+use crate::units::Micros;
+
+/// The most by which one frame, and all frames of a second, may advance the clock
+/// beyond its own time.
 pub const ADVANCE_MAX: u64 = 1 << 32;
 /// How many times are reserved at once: an hour of a busy node's frames.
 pub const BLOCK: u64 = 1 << 20;
@@ -22,6 +25,9 @@ pub struct Clock {
     time: u64,
     reserved: u64,
     jumped: bool,
+    /// What is left of [`ADVANCE_MAX`], and since when it grows.
+    allowance: u64,
+    refilled: Micros,
 }
 
 /// No time is reserved: the frame must wait for [`Clock::reserved`].
@@ -34,8 +40,10 @@ pub struct Unreserved(pub u64);
 pub enum Observed {
     /// Taken as it was.
     Within,
-    /// More than [`ADVANCE_MAX`] ahead. The clock went some of the way; the
-    /// sender's state is applied all the same, its commands are not.
+    /// Not further ahead than a frame may be, but the second's advance was used up:
+    /// the clock went some of the way.
+    Held,
+    /// More than [`ADVANCE_MAX`] ahead. The clock went some of the way.
     Jump,
 }
 
@@ -47,6 +55,8 @@ impl Clock {
             time: from,
             reserved: from,
             jumped: false,
+            allowance: ADVANCE_MAX,
+            refilled: Micros::ZERO,
         }
     }
 
@@ -65,19 +75,36 @@ impl Clock {
         Ok(next)
     }
 
-    /// Takes notice of a received time.
-    pub fn observe(&mut self, theirs: u64) -> Observed {
+    /// Takes notice of a time that was received at `now`. Whatever it returns, what
+    /// the frame says is to be applied.
+    pub fn observe(&mut self, theirs: u64, now: Micros) -> Observed {
+        self.refill(now);
         let ahead = theirs.saturating_sub(self.time);
-        if ahead <= ADVANCE_MAX {
-            self.time = self.time.max(theirs).saturating_add(1);
-            return Observed::Within;
-        }
-        // ADVANCE_MAX²/ahead: an honest mesh a little beyond the cap is caught up
-        // with in a few frames; the end of time moves us by 2.
-        let step = ((1u128 << 64) / u128::from(ahead)) as u64;
+        let wanted = if ahead <= ADVANCE_MAX {
+            ahead
+        } else {
+            // ADVANCE_MAX²/ahead: an honest mesh a little beyond the cap is caught up
+            // with in a few frames; the end of time moves us by 2.
+            ((1u128 << 64) / u128::from(ahead)) as u64
+        };
+        let step = wanted.min(self.allowance);
+        self.allowance -= step;
         self.time = self.time.saturating_add(step).saturating_add(1);
-        self.jumped = true;
-        Observed::Jump
+        if step > BLOCK / 2 || ahead > ADVANCE_MAX {
+            self.jumped = true;
+        }
+        match ahead {
+            _ if ahead > ADVANCE_MAX => Observed::Jump,
+            _ if step < wanted => Observed::Held,
+            _ => Observed::Within,
+        }
+    }
+
+    fn refill(&mut self, now: Micros) {
+        let passed = (now - self.refilled).0.min(1_000_000);
+        self.refilled = self.refilled.max(now);
+        let more = ADVANCE_MAX * passed / 1_000_000;
+        self.allowance = (self.allowance + more).min(ADVANCE_MAX);
     }
 
     /// What should be reserved now, if anything: when less than half a block is
@@ -104,6 +131,8 @@ impl Clock {
 mod tests {
     use super::*;
 
+    const NOW: Micros = Micros::ZERO;
+
     fn clock(from: u64) -> Clock {
         let mut clock = Clock::new(from);
         clock.reserved(from + BLOCK);
@@ -114,9 +143,9 @@ mod tests {
     fn the_three_rules() {
         let mut clock = clock(0);
         assert_eq!(clock.tick(), Ok(1));
-        assert_eq!(clock.observe(10), Observed::Within);
+        assert_eq!(clock.observe(10, NOW), Observed::Within);
         assert_eq!(clock.time(), 11);
-        assert_eq!(clock.observe(3), Observed::Within);
+        assert_eq!(clock.observe(3, NOW), Observed::Within);
         assert_eq!(clock.time(), 12);
         assert_eq!(clock.tick(), Ok(13));
     }
@@ -136,7 +165,7 @@ mod tests {
     fn a_jump_to_the_end_of_time_hardly_moves_the_clock() {
         let mut clock = clock(0);
         for _ in 0..1_000 {
-            assert_eq!(clock.observe(1 << 63), Observed::Jump);
+            assert_eq!(clock.observe(1 << 63, NOW), Observed::Jump);
         }
         assert_eq!(clock.time(), 3_000, "2 and a tick for each frame");
         assert_eq!(clock.wants(), None, "a stream of lies costs no write each");
@@ -146,9 +175,9 @@ mod tests {
     #[test]
     fn an_honest_mesh_beyond_the_cap_is_caught_up_with() {
         let (mut clock, mut theirs) = (clock(0), 20 * ADVANCE_MAX);
-        let frames = (1..).find(|_| {
+        let frames = (1..).find(|n| {
             theirs += 100;
-            clock.observe(theirs) == Observed::Within
+            clock.observe(theirs, Micros::from_millis(100 * n)) == Observed::Within
         });
         assert!(frames.is_some_and(|frames| frames < 250), "{frames:?}");
         assert!(clock.time() > theirs);
@@ -157,11 +186,34 @@ mod tests {
         assert_eq!(upto, Some(clock.time() + BLOCK_AFTER_JUMP));
     }
 
+    /// Whatever a crowd of liars pushes it by, who hears it ten times a second stays at
+    /// its heels, and what is reserved costs a write each minute and not each frame.
+    #[test]
+    fn a_clock_that_is_pushed_without_end_has_a_speed_and_is_followed() {
+        let (mut pushed, mut follower, mut writes) = (clock(0), clock(0), 0);
+        let seconds = 1_000;
+        for ms in (0..seconds * 1_000).step_by(10) {
+            let now = Micros::from_millis(ms);
+            pushed.observe(pushed.time() + ADVANCE_MAX - 4_000, now);
+            if let Some(upto) = pushed.wants() {
+                pushed.reserved(upto);
+                writes += 1;
+            }
+            if ms % 100 == 0 {
+                assert_ne!(follower.observe(pushed.time(), now), Observed::Jump, "{ms}");
+            }
+        }
+        assert!(pushed.time() < (seconds + 2) * ADVANCE_MAX);
+        assert!(writes < 20, "{writes}");
+        let over = Micros::from_secs(seconds + 1);
+        assert_eq!(follower.observe(pushed.time(), over), Observed::Within);
+    }
+
     #[test]
     fn the_end_of_time_is_not_an_overflow() {
         let mut clock = Clock::new(u64::MAX - 1);
-        assert_eq!(clock.observe(u64::MAX), Observed::Within);
-        assert_eq!(clock.observe(u64::MAX), Observed::Within);
+        assert_eq!(clock.observe(u64::MAX, NOW), Observed::Within);
+        assert_eq!(clock.observe(u64::MAX, NOW), Observed::Within);
         assert_eq!(clock.wants(), Some(u64::MAX));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use chorus_protocol::causality::lamport::ADVANCE_MAX;
 use chorus_protocol::units::{Micros, Noise};
 use chorus_protocol::wire::{Message, Verified};
 
@@ -100,6 +101,8 @@ impl Cut {
 pub enum Lie {
     /// Its Lamport time begins at 2^63.
     Lamport,
+    /// Each frame is as far ahead of the clocks around as is taken whole.
+    Creep,
     /// Its sums weigh a million times what its members can.
     HugeSum,
     /// Its sums are within what can be and turn a hundred times too fast.
@@ -111,6 +114,7 @@ impl Lie {
     pub(super) fn tell(self, frame: &mut Verified) {
         match (self, &mut frame.message) {
             (Lie::Lamport, _) => frame.stamp.lamport = frame.stamp.lamport.saturating_add(1 << 63),
+            (Lie::Creep, _) => frame.stamp.lamport += ADVANCE_MAX - 4_000,
             (Lie::HugeSum, Message::Sums(news)) => {
                 news.own.part.re = 1e6;
                 news.own.part.weight *= 1e6;

@@ -24,8 +24,6 @@ pub struct Counts {
     pub locked_out: u64,
     /// Frames that jumped: (at whom, from whom), how often.
     pub jumps: BTreeMap<(usize, usize), u64>,
-    /// Commands refused because of a jump.
-    pub refused_commands: u64,
     /// Commands that found a full outbox.
     pub full: u64,
     /// Items that a directory did not take.
