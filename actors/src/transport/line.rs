@@ -1,7 +1,9 @@
 //! The line before the door: connections that wait for their turn to shake hands.
 //!
 //! Handshakes cost the thread that serves members too, so only so many begin each second.
-//! Addresses take turns: whoever comes from another than a crowd does not wait behind it.
+//! Addresses take turns: whoever comes from another than a crowd does not wait behind it. Of
+//! one address the newest is first: in a crowd too large for all, those who have waited long
+//! may have left, and who has just come is there.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
@@ -39,10 +41,10 @@ impl<T> Line<T> {
         lost.map(|(_, one)| one)
     }
 
-    /// Whose turn it is: the oldest of the address that had no turn for longest.
+    /// Whose turn it is: the newest of the address that had no turn for longest.
     pub fn next(&mut self) -> Option<(IpAddr, T)> {
         let turn = |from: &IpAddr| self.served.iter().position(|it| it == from);
-        let waiting = 0..self.waiting.len();
+        let waiting = (0..self.waiting.len()).rev();
         let at = waiting.min_by_key(|at| turn(&self.waiting[*at].0))?;
         let (from, one) = self.waiting.remove(at)?;
         self.served.retain(|it| *it != from);
@@ -87,14 +89,14 @@ mod tests {
     }
 
     #[test]
-    fn addresses_take_turns_and_each_of_them_in_order() {
+    fn addresses_take_turns_and_the_newest_of_each_is_first() {
         let [a, b, c] = addresses();
         let mut line = Line::new();
         for (n, from) in [a, a, a, b, b, c].into_iter().enumerate() {
             assert_eq!(line.add(from, n), None);
         }
         let order: Vec<usize> = std::iter::from_fn(|| line.next().map(|(_, n)| n)).collect();
-        assert_eq!(order, [0, 3, 5, 1, 4, 2]);
+        assert_eq!(order, [5, 4, 2, 3, 1, 0]);
         assert!(line.is_empty());
     }
 
