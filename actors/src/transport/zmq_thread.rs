@@ -105,8 +105,8 @@ impl Thread {
         lanes: Lanes,
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
-        let mut zap = Zap::start(&context)
-            .map_err(|source| Error::zmq("the ZAP handler", source))?;
+        let mut zap =
+            Zap::start(&context).map_err(|source| Error::zmq("the ZAP handler", source))?;
         selftest::run(&context, &mut zap)?;
         zap.go_live(config.allow.clone(), counters.clone());
         let inward = Inward::start(context.clone(), &config, counters.clone())?;
