@@ -23,6 +23,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use crate::durable::{Pending, Then};
 use crate::gossip::since;
 use crate::messages::{DirectoryView, Ring, ToDirectory, ToGossip, ToTransport};
+use crate::seldom::Seldom;
 use crate::store::{StoreHandle, Write};
 use crate::transport::sockets::DoorReply;
 
@@ -73,6 +74,8 @@ pub struct State {
     pub(crate) rejected: u64,
     /// When the mirror beside the keys is due, if it is behind.
     pub(crate) mirror_at: Option<Micros>,
+    /// Revoked nodes that knock: how seldom that is logged.
+    pub(crate) turned_away: Seldom,
 }
 
 impl Actor for DirectoryActor {
@@ -97,6 +100,7 @@ impl Actor for DirectoryActor {
             told,
             rejected: 0,
             mirror_at: Some(Micros::ZERO),
+            turned_away: Seldom::default(),
         };
         if !forget.is_empty() {
             state.persist(&myself, vec![Write::Forget(forget)], Vec::new(), false);

@@ -12,6 +12,7 @@ use ractor::{ActorProcessingErr, ActorRef};
 
 use crate::directory::State;
 use crate::durable::Then;
+use crate::gossip::since;
 use crate::messages::ToDirectory;
 use crate::store::Write;
 use crate::transport::sockets::DoorReply;
@@ -27,12 +28,14 @@ impl State {
         items: Items,
         reply: DoorReply,
     ) -> Result<(), ActorProcessingErr> {
-        let directory = &self.arguments.directory;
-        if directory.roster().is_revoked(&key) {
-            tracing::warn!(key = %key.short(), "a revoked node was refused at the door");
-            let proof = directory.revocation(&key);
+        if self.arguments.directory.roster().is_revoked(&key) {
+            if let Some(times) = self.turned_away.is_due(key, since(self.arguments.epoch)) {
+                tracing::warn!(key = %key.short(), times, "a revoked node was refused at the door");
+            }
+            let proof = self.arguments.directory.revocation(&key);
             return self.answer(reply, key, Message::Welcome(proof));
         }
+        let directory = &self.arguments.directory;
         let introduced = Then::Introduced(key, link, reply);
         let digests: Vec<_> = items.items.iter().map(|it| digest_of(it)).collect();
         if digests.iter().all(|it| directory.set().holds(it)) {

@@ -21,6 +21,7 @@ pub mod messages;
 pub mod node;
 pub mod recall;
 mod restore;
+mod seldom;
 pub mod store;
 mod supervisor;
 pub mod transport;

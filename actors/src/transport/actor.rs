@@ -32,7 +32,7 @@ use crate::transport::sockets::{Command, Event, Handle, Incoming, Lane, LinkStat
 /// Every counter of this actor's, so that one which never rose is shown as 0.
 const COUNTS: [&str; 7] = [
     "door_unwanted",
-    "jumped_commands",
+    "lamport_held",
     "lamport_jump",
     "outbox_full",
     "second_hand",

@@ -23,6 +23,7 @@ mod messages;
 mod monitored;
 mod names;
 mod outward;
+mod pauses;
 mod porter;
 mod readiness;
 mod reading;

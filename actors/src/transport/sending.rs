@@ -17,6 +17,7 @@ use crate::messages::{ToDirectory, ToGossip, ToTransport};
 use crate::store::Write;
 use crate::transport::actor::State;
 use crate::transport::endpoint_of;
+use crate::transport::pauses::Pauses;
 use crate::transport::sockets::Command;
 
 /// How long after a refused reservation the next is tried: the disk is full, and half a
@@ -62,7 +63,20 @@ impl State {
         Ok(())
     }
 
+    /// Whether the mesh's root has shut this very node out.
+    pub(super) fn is_shut_out(&self) -> bool {
+        self.a.roster.is_revoked(&self.a.identity.id())
+    }
+
+    /// Dials a node. One that was shut out is let in by nobody, unless another takes it in
+    /// again: it tries that seldom.
     pub(super) fn dial(&mut self, node: NodeId) {
+        if !self.is_shut_out() || self.pauses.is_over(node, since(self.a.epoch)) {
+            self.dial_now(node);
+        }
+    }
+
+    pub(super) fn dial_now(&mut self, node: NodeId) {
         let (Some(key), Some(address)) = (self.curve(&node), self.address(&node)) else {
             return;
         };
@@ -239,6 +253,9 @@ impl State {
             self.order(Command::Allow(Arc::new(allowed)));
         }
         self.a.roster = roster;
+        if !self.is_shut_out() {
+            self.pauses = Pauses::default();
+        }
         self.a.introduction = introduction;
         self.listen_to(self.wanted.clone());
         // Who fell with its enroller may be adopted; its session then goes on where it was,

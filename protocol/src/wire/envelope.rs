@@ -112,6 +112,26 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The name of every counter, so that one which never rose can be shown as 0.
+    pub const COUNTERS: [&'static str; 16] = [
+        "oversized",
+        "not_a_frame",
+        "wrong_version",
+        "truncated",
+        "trailing",
+        "too_deep",
+        "not_finite",
+        "bad_type",
+        "bad_shape",
+        "wrong_topic",
+        "wrong_mesh",
+        "unknown_signer",
+        "revoked_signer",
+        "forged",
+        "old_enrolment",
+        "wrong_audience",
+    ];
+
     /// The counter's name.
     pub const fn counter(self) -> &'static str {
         match self {
