@@ -8,7 +8,9 @@ use chorus_protocol::gossip::{Config, Event, Gossip, Input, Known, Output};
 use chorus_protocol::ids::{NodeId, Stamp};
 use chorus_protocol::membership::topology::Member;
 use chorus_protocol::phase::kuramoto::Phase;
+use chorus_protocol::trust::roster::Roster;
 use chorus_protocol::units::{Micros, Noise, Seeded};
+use chorus_protocol::wire::message::PeerState;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::messages::{Ring, ToDirectory, ToGossip, ToTransport};
@@ -50,6 +52,8 @@ pub struct State {
     machine: Gossip,
     noise: Seeded,
     next_save: Micros,
+    /// Who has which name, for the log.
+    roster: Arc<Roster>,
     arguments: Arguments,
 }
 
@@ -67,6 +71,7 @@ impl Actor for GossipActor {
         let mut noise = Seeded::new(arguments.seed);
         let theta = Phase::new(noise.uniform() * std::f64::consts::TAU)?;
         let known = arguments.known.clone();
+        let roster = known.roster.clone();
         let mut machine = Gossip::new(arguments.config.clone(), arguments.me, known, theta, now);
         for (node, stamp) in &arguments.stamps {
             machine.restore(*node, *stamp, now);
@@ -76,6 +81,7 @@ impl Actor for GossipActor {
             machine,
             noise,
             next_save,
+            roster,
             arguments,
         })
     }
@@ -102,6 +108,9 @@ impl Actor for GossipActor {
             }
             ToGossip::Input(input) => {
                 let tick = matches!(input, Input::Tick);
+                if let Input::Directory(known) = &input {
+                    state.roster = known.roster.clone();
+                }
                 let outputs = state.machine.handle(input, now, &mut state.noise);
                 state.perform(outputs)?;
                 if tick {
@@ -137,7 +146,7 @@ impl State {
                     self.arguments.ring.directory(compare)?;
                 }
                 Output::Event(event) => {
-                    log(&event);
+                    log(&event, &self.roster);
                     if let Event::Incarnation(node, incarnation) = event {
                         let stamp = Stamp {
                             incarnation,
@@ -164,24 +173,34 @@ impl State {
     }
 }
 
-fn log(event: &Event) {
+/// Says what happened; nodes by key and, where the roster has one, by name.
+fn log(event: &Event, roster: &Roster) {
+    let name = |node: &NodeId| {
+        let member = roster.get(node);
+        member.map_or_else(|| "-".to_owned(), |it| it.entry.name.to_string())
+    };
     match event {
         Event::Peer(change) => tracing::info!(
-            node = %change.node.short(), from = ?change.from, to = ?change.to,
+            node = %change.node.short(), name = %name(&change.node),
+            from = %change.from.map_or("unknown", PeerState::as_str), to = %change.to.as_str(),
             after_ms = change.after.as_millis(), "peer"
         ),
         Event::Incarnation(node, run) => {
-            tracing::debug!(node = %node.short(), incarnation = %run, "new run");
+            tracing::debug!(
+                node = %node.short(), name = %name(node), incarnation = %run, "new run"
+            );
         }
-        Event::Attached(node) => tracing::info!(parent = %node.short(), "attached"),
+        Event::Attached(node) => {
+            tracing::info!(parent = %node.short(), name = %name(node), "attached");
+        }
         Event::Detached(node, why) => {
-            tracing::info!(parent = %node.short(), why, "detached");
+            tracing::info!(parent = %node.short(), name = %name(node), why, "detached");
         }
         Event::Orphan(nowhere) if nowhere.is_empty() => {
             tracing::warn!("no parent can be reached; siblings gossip directly");
         }
         Event::Orphan(nowhere) => {
-            let nodes: Vec<String> = nowhere.iter().map(|node| node.short()).collect();
+            let nodes: Vec<String> = nowhere.iter().map(name).collect();
             tracing::warn!(
                 of = nodes.join(","),
                 "no parent can be reached, and of some no address is known: `chorus status` says \
@@ -189,7 +208,9 @@ fn log(event: &Event) {
             );
         }
         Event::Late(span) => tracing::warn!(late_ms = span.as_millis(), "own ticks came late"),
-        Event::Crowded(node) => tracing::warn!(node = %node.short(), "refused: too many children"),
+        Event::Crowded(node) => tracing::warn!(
+            node = %node.short(), name = %name(node), "refused: too many children"
+        ),
     }
 }
 

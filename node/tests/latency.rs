@@ -33,7 +33,7 @@ fn delays(name: &str) -> Option<[Delay; 2]> {
 fn evictions(node: &Process) -> usize {
     let log = std::fs::read_to_string(node.home.with_extension("log")).unwrap();
     log.lines()
-        .filter(|line| line.contains("to=Evicted"))
+        .filter(|line| line.contains("to=evicted"))
         .count()
 }
 

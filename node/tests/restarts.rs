@@ -28,7 +28,7 @@ fn id(node: &Process) -> String {
 /// What a node's log says of evictions: each line of it, with whom.
 fn evictions(node: &Process) -> Vec<String> {
     let log = std::fs::read_to_string(node.home.with_extension("log")).unwrap();
-    let evicted = |line: &&str| line.contains("to=Evicted");
+    let evicted = |line: &&str| line.contains("to=evicted");
     log.lines().filter(evicted).map(String::from).collect()
 }
 

@@ -96,9 +96,7 @@ fn is_live(peer: Option<&PeerView>) -> bool {
 /// this node was started or for an hour.
 fn state(peer: Option<&PeerView>) -> &'static str {
     match peer.map(|peer| peer.state) {
-        Some(PeerState::Live) => "live",
-        Some(PeerState::Suspect) => "suspect",
-        Some(PeerState::Evicted) => "evicted",
+        Some(state) => state.as_str(),
         None => "unheard",
     }
 }

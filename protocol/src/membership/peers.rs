@@ -136,9 +136,21 @@ impl Peer {
             || (entry.stamp < self.stamp && seen > self.seen + LATER)
     }
 
-    fn set(&mut self, node: NodeId, known: bool, to: PeerState, now: Micros) -> Option<Change> {
-        let from = known.then_some(self.state);
-        if from == Some(to) {
+    /// Where its state came from: `None` while nobody has said or shown it in this run.
+    fn was(&self) -> Option<PeerState> {
+        (!self.restored && self.stamp != Stamp::default()).then_some(self.state)
+    }
+
+    /// Changes the state; `was`: what it was before the word or the frame that changes it,
+    /// `in_table`: whether there was a row for it at all.
+    fn set(
+        &mut self,
+        node: NodeId,
+        (in_table, was): (bool, Option<PeerState>),
+        to: PeerState,
+        now: Micros,
+    ) -> Option<Change> {
+        if in_table && self.state == to {
             return None;
         }
         let after = now.since(if to == PeerState::Live {
@@ -152,7 +164,7 @@ impl Peer {
         self.restored = false;
         Some(Change {
             node,
-            from,
+            from: was,
             to,
             after,
         })
@@ -178,6 +190,12 @@ impl Peers {
         peer.heard = Some(stamp);
         peer.gate = Gate::from(stamp.incarnation);
         peer.restored = true;
+    }
+
+    /// Whether there is a row for a node, and the state that it is known in.
+    fn before(&self, node: &NodeId) -> (bool, Option<PeerState>) {
+        let peer = self.peers.get(node);
+        (peer.is_some(), peer.and_then(Peer::was))
     }
 
     /// One node, if known.
@@ -216,7 +234,7 @@ impl Peers {
         phase: Option<(f64, Micros)>,
         now: Micros,
     ) -> Option<Change> {
-        let known = self.peers.contains_key(&node);
+        let before = self.before(&node);
         let peer = self.peers.entry(node).or_insert_with(|| Peer::new(now));
         let newest = peer.heard.map_or(stamp, |heard| heard.max(stamp));
         // A frame may have been overtaken by another that said more.
@@ -229,14 +247,15 @@ impl Peers {
         peer.phase = phase.map(|(theta, age)| (theta, age, now)).or(peer.phase);
         peer.seen = now;
         peer.teller = None;
-        peer.set(node, known, PeerState::Live, now)
+        peer.set(node, before, PeerState::Live, now)
     }
 
     /// The node's own watcher, here, has come to a verdict.
     pub fn judge(&mut self, node: NodeId, to: PeerState, now: Micros) -> Option<Change> {
+        let before = self.before(&node);
         let peer = self.peers.get_mut(&node)?;
         peer.teller = None;
-        peer.set(node, true, to, now)
+        peer.set(node, before, to, now)
     }
 
     /// Whether an entry would be applied.
@@ -249,13 +268,13 @@ impl Peers {
 
     /// Another node said so. Ignored unless it says more than what is cached.
     pub fn told(&mut self, teller: NodeId, entry: &PeerEntry, now: Micros) -> Option<Change> {
-        let known = self.peers.contains_key(&entry.node);
+        let before = self.before(&entry.node);
         let peer = self
             .peers
             .entry(entry.node)
             .or_insert_with(|| Peer::new(now));
         let seen = now.since(Micros::from_millis(entry.age_ms.into()));
-        if known && !peer.is_news(entry, seen) {
+        if before.0 && !peer.is_news(entry, seen) {
             return None;
         }
         peer.restored = false;
@@ -265,7 +284,7 @@ impl Peers {
             peer.forgiven = Micros::ZERO;
         }
         peer.teller = Some(teller);
-        peer.set(entry.node, known, entry.state, now)
+        peer.set(entry.node, before, entry.state, now)
     }
 
     /// What was told of a node's phase, radians, and how old that is `now`.
@@ -300,7 +319,7 @@ impl Peers {
         self.peers
             .iter_mut()
             .filter(|(node, peer)| silent(peer) && !watched(node))
-            .filter_map(|(node, peer)| peer.set(*node, true, PeerState::Evicted, now))
+            .filter_map(|(node, peer)| peer.set(*node, (true, peer.was()), PeerState::Evicted, now))
             .collect()
     }
 

@@ -155,6 +155,17 @@ pub enum PeerState {
     Evicted,
 }
 
+impl PeerState {
+    /// The word for it, in logs and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PeerState::Live => "live",
+            PeerState::Suspect => "suspect",
+            PeerState::Evicted => "evicted",
+        }
+    }
+}
+
 /// "Are you there?"
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Probe {

@@ -214,3 +214,25 @@ fn drift_is_told_in_both_directions_without_overflow() {
         Some((i64::MIN, true))
     );
 }
+
+#[test]
+fn who_was_never_seen_was_in_no_state_before() {
+    let first = |peers: &mut Peers| {
+        let change = peers.heard(A, stamp(5), None, secs(1));
+        change.map(|it| (it.from, it.to))
+    };
+    let live = Some((None, PeerState::Live));
+    assert_eq!(first(&mut Peers::new(secs(30))), live);
+    // The gate has a row before the frame is taken.
+    let mut gated = Peers::new(secs(30));
+    assert!(gated.admit(A, Kind::Heartbeat, stamp(5), secs(1)));
+    assert_eq!(first(&mut gated), live);
+    // An earlier run knew the stamp, and nothing of how it is now.
+    let mut restored = Peers::new(secs(30));
+    restored.restore(A, stamp(4), secs(0));
+    assert_eq!(first(&mut restored), live);
+    let gone = gated.judge(A, PeerState::Evicted, secs(2));
+    assert_eq!(gone.and_then(|it| it.from), Some(PeerState::Live));
+    let back = gated.heard(A, stamp(6), None, secs(3));
+    assert_eq!(back.and_then(|it| it.from), Some(PeerState::Evicted));
+}
