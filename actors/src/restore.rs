@@ -17,6 +17,8 @@ use crate::uses::{self, Uses};
 
 /// The mirror's file in `mesh/`.
 const MIRROR: &str = "roster";
+/// In [`Tree::Meta`]: there was a mirror once, so one that is not there is missing.
+pub(crate) const MIRRORED: &[u8] = b"mirrored";
 /// In [`Tree::Meta`]: the store was damaged, and mended by who could not say it in a status.
 const MENDED: &[u8] = b"mended";
 
@@ -64,7 +66,12 @@ pub(crate) fn restore(home: &Home, boot: boot::Boot) -> Result<Restored, StartEr
     let store_lost = kept.is_empty();
     let mut items: Vec<Vec<u8>> = kept.into_iter().map(|(_, item)| item).collect();
     // A store that was lost is filled again from what is kept beside the keys.
-    let (mirror, mirror_lost) = mirrored(home, boot.boot());
+    // Of a store that is gone only the count of starts tells that there was a mirror.
+    let due = match store_lost {
+        true => boot.boot() > 1,
+        false => !matches!(opened.store.get(Tree::Meta, MIRRORED), Ok(None)),
+    };
+    let (mirror, mirror_lost) = mirrored(home, due);
     let mut refill = Batch::new();
     if told {
         refill = refill.delete(Tree::Meta, MENDED);
@@ -132,7 +139,7 @@ pub fn items(home: &Home) -> Result<Vec<Vec<u8>>, StartError> {
         .into_iter()
         .map(|(_, item)| item)
         .collect();
-    items.extend(mirrored(home, 0).0);
+    items.extend(mirrored(home, false).0);
     Ok(items)
 }
 
@@ -188,12 +195,14 @@ fn is_own_entry(directory: &Directory, item: &Item, own: &NodeId) -> bool {
 
 /// The items beside the keys: those of the founding or the welcome, and the
 /// mirror that the running node keeps. The directory drops what does not count.
-/// Also whether there should be a mirror after so many starts and is none.
-fn mirrored(home: &Home, boots: u32) -> (Vec<Vec<u8>>, bool) {
+/// Also whether the mirror is damaged, or `due` and not there: a run that never got as far as
+/// to write it has lost nothing.
+fn mirrored(home: &Home, due: bool) -> (Vec<Vec<u8>>, bool) {
     let read = |name: &str| std::fs::read(home.mesh().join(name)).ok();
-    let mirror = read(MIRROR).and_then(|bytes| codec::decode::<Items>(&bytes).ok());
-    // The first run writes the first one.
-    let lost = mirror.is_none() && boots > 1;
+    let there = read(MIRROR);
+    let due = due || there.is_some();
+    let mirror = there.and_then(|bytes| codec::decode::<Items>(&bytes).ok());
+    let lost = mirror.is_none() && due;
     let mirror = mirror.into_iter().flat_map(|mirror| mirror.items);
     let single = ["entry", "delegation"].into_iter().filter_map(read);
     let items = single.chain(mirror.map(|item| item.into_vec())).collect();
@@ -240,5 +249,28 @@ mod tests {
         assert_eq!(items(&home).unwrap(), [b"bytes"]);
         assert!(damaged(), "mended by who asked for the items");
         assert!(!damaged(), "said once");
+    }
+
+    #[test]
+    fn a_mirror_is_missing_only_where_one_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        home.create().unwrap();
+        boot::create(&home).unwrap();
+        std::fs::write(home.mesh().join("entry"), "an entry").unwrap();
+        let lost = || {
+            let restored = restore(&home, boot::start(&home).unwrap()).unwrap();
+            restored.findings.contains(&("mirror_lost", 1))
+        };
+        // Starts that failed before they wrote it.
+        assert!(!lost() && !lost());
+        std::fs::write(home.mesh().join(MIRROR), [0xff]).unwrap();
+        assert!(lost(), "damaged");
+        std::fs::remove_file(home.mesh().join(MIRROR)).unwrap();
+        let mut store = sled_store::open(&home.db()).unwrap().store;
+        let mark = Batch::new().put(Tree::Meta, MIRRORED, "1");
+        store.apply(&mark).and_then(|()| store.flush()).unwrap();
+        drop(store);
+        assert!(lost(), "missing");
     }
 }

@@ -25,6 +25,7 @@ use chorus_storage::journal::Journal;
 use chorus_storage::store::{Batch, Error, Store, Tree};
 use tokio::sync::mpsc;
 
+use crate::restore::MIRRORED;
 use crate::supervisor::Fatal;
 pub use crate::uses::JOURNAL_USE;
 
@@ -258,6 +259,9 @@ fn write(disk: &mut Disk, writes: Vec<Write>) -> Result<(), Error> {
             Write::Mirror(items) => {
                 let bytes = codec::encode(&items);
                 write_atomic(&disk.mirror, &bytes, 0o600)?;
+                if disk.store.get(Tree::Meta, MIRRORED)?.is_none() {
+                    batch = batch.put(Tree::Meta, MIRRORED, "1");
+                }
             }
             Write::Reserve(upto) => disk.boot.reserve(upto)?,
         }
