@@ -73,6 +73,7 @@ fn a_refused_init_leaves_nothing_behind() {
         ["--name", "No", "--sector", "s"],
         ["--name", "a", "--sector", "s/t"],
         ["--name", "a", "--role", "king"],
+        ["--name", "a", "--role", "agent"],
         ["--name", "a", "--listen", "here"],
     ] {
         let words = [&["init", "--mesh", "m", "--json"][..], &words].concat();
@@ -112,6 +113,20 @@ fn a_configuration_that_was_there_first_is_heeded_and_kept() {
         .failure(2, "config_exists");
     assert_eq!(homes.run("a", &words).exit, 0);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+}
+
+#[test]
+fn a_configuration_that_the_same_words_wrote_is_gone_on_with() {
+    let homes = Homes::new();
+    let init = |listen| ["init", "--mesh=m", "--name=a", "--json", "--listen", listen];
+    let (words, other) = (init("127.0.0.1:9"), init("127.0.0.1:8"));
+    assert_eq!(homes.run("first", &words).exit, 0);
+    // As a kill leaves it that came before there was a key.
+    let (first, cut) = (homes.path("first"), homes.path("cut"));
+    std::fs::create_dir(&cut).unwrap();
+    std::fs::copy(first.join("chorus.toml"), cut.join("chorus.toml")).unwrap();
+    homes.run("cut", &other).failure(2, "config_exists");
+    assert_eq!(homes.run("cut", &words).exit, 0);
 }
 
 #[test]
@@ -172,14 +187,22 @@ fn an_invitation_that_cannot_be_kept_is_not_made() {
         ["--ttl", "1w"],
         ["--ttl", "0s"],
         ["--uses", "0"],
+        ["--uses", "99999999999"],
         ["--role", "king"],
+        ["--role", "orchestrator"],
         ["--cap", "bogus"],
     ] {
         let why = json(&words).failure(2, "bad_flag");
         assert!(why["message"].as_str().unwrap().contains(words[1]), "{why}");
     }
-    let why = json(&["--cap", "bogus"]).failure(2, "bad_flag");
-    assert!(why["message"].as_str().unwrap().contains("enrol"), "{why}");
+    for (words, allowed) in [
+        (["--cap", "bogus"], "enrol"),
+        (["--uses", "99999999999"], "1 to 10000"),
+        (["--role", "orchestrator"], "coordinator, lead or agent"),
+    ] {
+        let why = json(&words).failure(2, "bad_flag");
+        assert!(why["message"].as_str().unwrap().contains(allowed), "{why}");
+    }
     std::fs::remove_file(homes.path("a").join("mesh/delegation")).unwrap();
     json(&[]).failure(4, "not_an_enroller");
 }
@@ -206,4 +229,34 @@ fn a_key_that_cannot_be_reached_is_told_from_one_that_is_not_there() {
     std::fs::set_permissions(identity.join("node.key"), mode).unwrap();
     let why = homes.run("a", &["run", "--json"]).failure(1, "home_io");
     assert!(why["message"].as_str().unwrap().contains(&key), "{why}");
+}
+
+#[test]
+fn nobody_is_invited_whom_nobody_in_the_mesh_could_be_above() {
+    let homes = Homes::new();
+    let init = [
+        "init",
+        "--mesh",
+        "m",
+        "--name",
+        "a",
+        "--role",
+        "coordinator",
+    ];
+    let at = ["--sector", "s1", "--listen", "127.0.0.1:0"];
+    assert_eq!(homes.run("a", &[&init[..], &at].concat()).exit, 0);
+    said_bound(&homes, "a", 12_345);
+    let ask = |role, sector| {
+        let words = ["invite", "--role", role, "--sector", sector];
+        homes.run("a", &[&words[..], &["--cluster", "c1", "--json"]].concat())
+    };
+    ask("lead", "s1").json("chorus.invite/1");
+    ask("agent", "s1").json("chorus.invite/1");
+    for (role, sector) in [("coordinator", "s1"), ("lead", "s2"), ("agent", "s2")] {
+        let why = ask(role, sector).failure(2, "bad_flag");
+        let message = why["message"].as_str().unwrap();
+        assert!(message.contains(role) && message.contains(sector), "{why}");
+        let hint = why["hint"].as_str().unwrap();
+        assert!(hint.contains("a, the coordinator"), "{why}");
+    }
 }
