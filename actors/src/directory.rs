@@ -283,6 +283,7 @@ impl State {
             items: directory.items(),
             digest: *directory.digest(),
             unwritten: self.unwritten(),
+            refused: self.refused(),
             dropped: self.dropped,
             rejected: self.rejected,
             waiting_on: directory.waiting_on().map(|(node, ..)| node).collect(),

@@ -33,6 +33,8 @@ pub(crate) struct Pending {
     then: Vec<Then>,
     /// Whether it was made here.
     own: bool,
+    /// Whether the disk has refused it once.
+    again: bool,
 }
 
 /// A step after persistence.
@@ -76,6 +78,7 @@ impl State {
             writes: writes.clone(),
             then,
             own,
+            again: false,
         };
         self.pending.insert(write, pending);
         let myself = myself.clone();
@@ -126,6 +129,12 @@ impl State {
     pub(crate) fn unwritten(&self) -> u64 {
         let under_way = self.pending.values().filter(|it| it.own).count();
         (self.failed.len() + under_way) as u64
+    }
+
+    /// Writes that the disk has refused and has not taken since.
+    pub(crate) fn refused(&self) -> u64 {
+        let again = self.pending.values().filter(|it| it.again).count();
+        (self.failed.len() + again) as u64
     }
 
     /// The disk did not take it. Whoever stands at the door is told at once.
@@ -186,6 +195,8 @@ impl State {
         }
         for pending in std::mem::take(&mut self.failed) {
             self.persist(myself, pending.writes, pending.then, pending.own);
+            let again = self.pending.get_mut(&self.writes);
+            again.into_iter().for_each(|it| it.again = true);
         }
     }
 

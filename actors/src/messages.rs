@@ -154,6 +154,8 @@ pub struct DirectoryView {
     pub rejected: u64,
     /// Writes that the disk did not take and that are tried again.
     pub unwritten: u64,
+    /// Of these, those that the disk has refused at least once.
+    pub refused: u64,
     /// Such writes that were given up for newer ones; a restart asks for them again.
     pub dropped: u64,
     /// The neighbours whose items are waited for.

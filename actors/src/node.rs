@@ -294,6 +294,7 @@ impl Node {
         counters.extend(self.findings.iter().copied());
         counters.push(("items_rejected", directory.rejected));
         counters.push(("items_unwritten", directory.unwritten));
+        counters.push(("items_refused", directory.refused));
         counters.push(("items_dropped", directory.dropped));
         counters.push(("items_waited_for", directory.waiting_on.len() as u64));
         Some(Snapshot {

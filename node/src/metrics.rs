@@ -2,7 +2,8 @@
 //!
 //! `GET /metrics`, `/healthz` and `/readyz`, nothing else. `/healthz` is 200 while the node
 //! answers and is a member; without a parent too, which it finds again by itself. `/readyz` is
-//! 200 while it also has a parent, or stands at the top. Both say in words what is wrong.
+//! 200 while it also has a parent, or stands at the top, and nothing waits for the disk. Both
+//! say in words what is wrong.
 //!
 //! Labels are the node's sector and cluster and the names of fixed sets (states, counters),
 //! never an agent or a peer: the number of series does not grow with the mesh.
@@ -216,6 +217,10 @@ fn membership(registry: &mut Registry, snapshot: &Snapshot) {
     mode.get_or_create(&[("mode", report::mode(snapshot))])
         .set(1);
     registry.register("mode", "The mode that holds", mode);
+    let storage: Family<Labels, Gauge> = Family::default();
+    let state = report::storage_state(&snapshot.counters);
+    storage.get_or_create(&[("state", state)]).set(1);
+    registry.register("storage", "How the disk is; OK: all is written", storage);
     let uptime = snapshot.started.elapsed().as_secs_f64();
     gauge(registry, "uptime_seconds", "Since the node started", uptime);
 }

@@ -85,13 +85,21 @@ pub fn status(snapshot: &Snapshot) -> Value {
 
 /// How the disk is, in one word, and how many writes wait for it.
 fn storage(snapshot: &Snapshot) -> Value {
-    let counter = |name: &str| sum(&snapshot.counters, |it| it == name);
-    let state = match (counter("store_broken"), counter("disk_full")) {
-        (0, 0) => "OK",
-        (0, _) => "STORAGE_FULL",
-        _ => "BROKEN",
-    };
-    json!({"state": state, "unwritten": counter("items_unwritten")})
+    let unwritten = sum(&snapshot.counters, |it| it == "items_unwritten");
+    json!({"state": storage_state(&snapshot.counters), "unwritten": unwritten})
+}
+
+/// How the disk is, in one word. `OK` means that everything which must be kept is on it.
+pub fn storage_state(counters: &[(&'static str, u64)]) -> &'static str {
+    let counter = |name: &str| sum(counters, |it| it == name);
+    let [broken, full, unwritten] =
+        ["store_broken", "disk_full", "items_unwritten"].map(|name| counter(name) > 0);
+    match () {
+        () if broken => "BROKEN",
+        () if full => "STORAGE_FULL",
+        () if unwritten => "UNWRITTEN",
+        () => "OK",
+    }
 }
 
 /// What the node has checked of itself, for `doctor`.
@@ -158,15 +166,28 @@ pub fn is_revoked(snapshot: &Snapshot) -> bool {
     snapshot.roster.is_revoked(&snapshot.me.node)
 }
 
-/// Whether it is where it belongs: a member, beneath a parent or at the top.
-pub fn is_ready(snapshot: &Snapshot) -> bool {
-    let view = &snapshot.view;
-    !is_revoked(snapshot) && (view.parent.is_some() || view.candidates == 0)
+/// Whether the disk takes what it is given. A write that is under way for the first time says
+/// nothing of that.
+fn keeps(counters: &[(&'static str, u64)]) -> bool {
+    let refusing = ["store_broken", "disk_full", "items_refused"];
+    sum(counters, |it| refusing.contains(&it)) == 0
 }
 
-/// Where it stands in the tree, in words.
+/// Whether it is where it belongs (a member, beneath a parent or at the top), and keeps what
+/// it is told.
+pub fn is_ready(snapshot: &Snapshot) -> bool {
+    let view = &snapshot.view;
+    let placed = view.parent.is_some() || view.candidates == 0;
+    !is_revoked(snapshot) && placed && keeps(&snapshot.counters)
+}
+
+/// Where it stands in the tree, and how its disk is where that is not well, in words.
 pub fn stands(snapshot: &Snapshot) -> String {
-    words::stands(&status(snapshot))
+    let stands = words::stands(&status(snapshot));
+    match keeps(&snapshot.counters) {
+        true => stands,
+        false => format!("{stands}; storage {}", storage_state(&snapshot.counters)),
+    }
 }
 
 /// Members whose role is agent: how many live, and how many there are.
@@ -224,11 +245,33 @@ mod tests {
     }
 
     #[test]
+    fn storage_is_ok_only_when_nothing_waits_for_the_disk() {
+        let names = ["store_broken", "disk_full", "items_unwritten"];
+        let state = |values: [u64; 3]| storage_state(&[0, 1, 2].map(|n| (names[n], values[n])));
+        assert_eq!(state([0, 0, 0]), "OK");
+        assert_eq!(state([0, 0, 1]), "UNWRITTEN");
+        assert_eq!(state([0, 1, 1]), "STORAGE_FULL");
+        assert_eq!(state([1, 1, 1]), "BROKEN");
+        // A first try that is under way says nothing of the disk; one that was refused does.
+        assert!(keeps(&[("items_unwritten", 1), ("items_refused", 0)]));
+        assert!(!keeps(&[("items_unwritten", 1), ("items_refused", 1)]));
+        assert!(!keeps(&[("disk_full", 1)]) && !keeps(&[("store_broken", 1)]));
+    }
+
+    #[test]
     fn every_forgery_is_a_counter_that_a_refusal_has() {
         use chorus_protocol::wire::envelope::Refusal::*;
         let refusals = [WrongMesh, Unknown, Forged, Floor, Audience];
         assert_eq!(refusals.map(|refusal| refusal.counter()), FORGERIES);
         assert!(refusals.iter().all(|refusal| refusal.is_forgery()));
+        // Shown from the start.
+        let shown = chorus_protocol::wire::envelope::Refusal::COUNTERS;
+        assert!(
+            FORGERIES
+                .iter()
+                .chain([&REVOKED])
+                .all(|it| shown.contains(it))
+        );
         assert_eq!((Revoked.counter(), Revoked.is_forgery()), (REVOKED, false));
     }
 

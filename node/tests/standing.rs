@@ -113,7 +113,12 @@ fn who_has_no_parent_lives_and_is_not_ready_and_who_was_shut_out_is_neither() {
     });
     assert_eq!(get(&agent, "/healthz").0, 503);
     assert_eq!(get(&agent, "/readyz").0, 503);
-    assert!(get(&agent, "/metrics").1.contains("chorus_revoked{"));
+    let metrics = get(&agent, "/metrics").1;
+    assert!(metrics.contains("chorus_revoked{"));
+    // What never happened is there as well.
+    for never in ["reason=\"forged\"} 0", "event=\"second_hand\"} 0", "state=\"OK\"} 1"] {
+        assert!(metrics.contains(never), "{never}: {metrics}");
+    }
     // What a container's health is taken from: refused, and still one object.
     let output = agent.command().arg("status").output().unwrap();
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();

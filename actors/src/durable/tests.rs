@@ -265,6 +265,7 @@ fn what_was_signed_here_is_never_dropped() {
         writes: vec![Write::Reserve(n as u64)],
         then: Vec::new(),
         own,
+        again: false,
     };
     let mut failed = VecDeque::new();
     let mut dropped = 0;
