@@ -232,9 +232,16 @@ fn read_root(home: &Home) -> Result<NodeId, Failure> {
 
 /// A home's error as a failure.
 pub fn broken(why: HomeError) -> Failure {
+    told(&why)
+}
+
+/// What a home's error says to people.
+pub fn told(why: &HomeError) -> Failure {
     let message = why.to_string();
     match why {
         HomeError::InUse { .. } => Failure::refused("home_busy", message),
+        HomeError::NotOwner { owner, .. } => Failure::usage("not_the_owner", message)
+            .hint(format!("as its owner: sudo -u '#{owner}' chorus ...")),
         HomeError::Exposed { .. } => Failure::failed("key_exposed", message),
         HomeError::BadKey { .. } => Failure::failed("key_damaged", message),
         HomeError::Io { source, .. } => {

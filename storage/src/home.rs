@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -30,6 +30,16 @@ pub enum HomeError {
         path: PathBuf,
         /// The process id it wrote, or `unknown`.
         holder: String,
+    },
+    /// The superuser would leave files here that the home's owner can't read. Nothing changed.
+    #[error(
+        "{path} belongs to user {owner}: what the superuser writes there its owner cannot read"
+    )]
+    NotOwner {
+        /// The home.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
     },
     /// A key that others can read is not secret. It was not read.
     #[error(
@@ -180,8 +190,23 @@ impl Home {
         free_bytes(&self.dir)
     }
 
-    /// Takes the home for this process, at once or not at all.
+    /// Refuses the superuser in another user's home, who alone could write there and must not.
+    /// For every other user the folder's mode decides.
+    pub fn refuse_superuser(&self) -> Result<(), HomeError> {
+        let folder = fs::metadata(&self.dir).map_err(|why| HomeError::io(&self.dir, why))?;
+        match (rustix::process::geteuid().is_root(), folder.uid()) {
+            (true, owner) if owner != 0 => Err(HomeError::NotOwner {
+                path: self.dir.clone(),
+                owner,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the home for this process, at once or not at all. Whoever writes in a home holds
+    /// this, so it is refused to the superuser where the home is another user's.
     pub fn lock(&self) -> Result<Lock, HomeError> {
+        self.refuse_superuser()?;
         let path = self.dir.join("lock");
         let failed = |e: io::Error| HomeError::io(&path, e);
         let mut file = OpenOptions::new()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chorus_actors::Plan;
 use chorus_actors::recall::Recall;
 use chorus_protocol::ids::{Incarnation, Stamp};
-use chorus_storage::{BootError, boot};
+use chorus_storage::{BootError, Home, boot};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -23,6 +23,19 @@ use crate::{connections, control};
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// Why the count of starts is lost, if it is. Anything else is the start's to say.
+fn lost(home: &Home) -> Option<BootError> {
+    let checked = boot::check(home).err();
+    checked.filter(|why| matches!(why, BootError::Missing | BootError::Damaged))
+}
+
+/// What would keep the node of a home from beginning, or make it wait: all that a start looks
+/// at before it counts itself. The store is opened, and the home is locked meanwhile.
+pub fn hindrance(plan: &Plan) -> Result<Option<Failure>, Failure> {
+    let recall = Recall::new(plan).map_err(|why| not_started(&why))?;
+    Ok(lost(&plan.home).map(|_| waits_for(&recall.asked())))
+}
+
 /// Sees to it that the home has a count of starts. False: told to stop meanwhile.
 /// `above` is what a person knows of it, an incarnation as `chorus peers` shows it.
 pub async fn count_is_there(
@@ -30,10 +43,8 @@ pub async fn count_is_there(
     above: Option<u64>,
     interrupts: &mut Interrupts,
 ) -> Result<bool, Failure> {
-    let lost = match boot::check(&plan.home) {
-        Err(why @ (BootError::Missing | BootError::Damaged)) => why,
-        // Anything else is the start's to say.
-        _ => return Ok(true),
+    let Some(lost) = lost(&plan.home) else {
+        return Ok(true);
     };
     let mut recall = Recall::new(plan).map_err(|why| not_started(&why))?;
     if let Some(above) = above {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use chorus_actors::transport::sockets::Error as SocketsError;
 use chorus_actors::{Fatal, Node, StartError};
-use chorus_storage::Home;
 use chorus_storage::home::write_atomic;
+use chorus_storage::{Home, HomeError};
 use rustix::process::{Pid, getppid, set_parent_process_death_signal};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
@@ -226,8 +226,8 @@ async fn end(node: &Node, interrupts: &mut Interrupts) -> Option<Fatal> {
 pub fn not_started(why: &StartError) -> Failure {
     let message = why.to_string();
     match why {
-        StartError::Home(chorus_storage::HomeError::InUse { .. }) => {
-            Failure::refused("home_busy", message)
+        StartError::Home(why @ (HomeError::InUse { .. } | HomeError::NotOwner { .. })) => {
+            home::told(why)
         }
         StartError::Sockets(SocketsError::Bind { .. }) => Failure::failed("not_started", message)
             .hint(

@@ -4,4 +4,5 @@ mod chorus;
 mod config;
 mod homes;
 mod joining;
+mod starts;
 mod troubles;

@@ -14,6 +14,7 @@ use crate::control::{self, Request};
 use crate::error::Failure;
 use crate::home::{self, Loaded};
 use crate::settings::Settings;
+use crate::verbs::recall::hindrance;
 use crate::verbs::run::addresses;
 use check::{Check, Grade};
 pub use knocks::uses;
@@ -38,24 +39,50 @@ pub async fn run(ctx: Context) -> Result<(), Failure> {
             checks.extend(running(&health));
         }
         Err(why) if why.code == "not_running" => {
-            checks.extend(not_running(&loaded));
             checks.extend(settings.iter().flat_map(machine::ports));
+            checks.extend(
+                loaded
+                    .ok()
+                    .map(|it| not_running(it, &settings))
+                    .into_iter()
+                    .flatten(),
+            );
         }
         Err(why) => checks.push(Check::failed("node", &why)),
     }
     finish(&ctx, &checks)
 }
 
-/// A node that does not run cannot be tried; that is said, not passed over.
-fn not_running(loaded: &Result<Loaded, Failure>) -> Vec<Check> {
-    if loaded.is_err() {
-        return Vec::new();
-    }
+/// A node that does not run cannot be tried; that is said, not passed over, and so is what
+/// `run` would say.
+fn not_running(loaded: Loaded, settings: &Result<Settings, Failure>) -> Vec<Check> {
+    let start = match settings {
+        Ok(settings) => start(home::plan(loaded, settings).and_then(|it| hindrance(&it))),
+        Err(_) => Check::new("start", Grade::Skipped, "the configuration is refused"),
+    };
+    let node = Check::new("node", Grade::Warn, "does not run");
+    let node = match start.grade {
+        Grade::Ok => node.hint("`chorus run` starts it"),
+        _ => node.hint("see the line `start`"),
+    };
     let detail = "strangers and bad tokens were not tried: the node does not run";
+    let refusals = Check::new("refusals", Grade::Skipped, detail);
     vec![
-        Check::new("node", Grade::Warn, "does not run").hint("`chorus run` starts it"),
-        Check::new("refusals", Grade::Skipped, detail).hint("run `chorus doctor` again beside it"),
+        start,
+        node,
+        refusals.hint("run `chorus doctor` again beside it"),
     ]
+}
+
+/// What keeps the node from beginning: an error ends `run`, and for a failure it waits.
+fn start(hindrance: Result<Option<Failure>, Failure>) -> Check {
+    match hindrance {
+        Ok(None) => {
+            let detail = "the roster, the settings and the count of starts let it begin";
+            Check::new("start", Grade::Ok, detail)
+        }
+        Ok(Some(why)) | Err(why) => Check::failed("start", &why),
+    }
 }
 
 /// Prints the table; a failed check is exit 1.

@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use chorus_storage::Home;
 use chorus_storage::home::make_dir;
 
 use crate::error::Failure;
@@ -27,6 +28,7 @@ pub fn take(root: &Path, dir: &Path, founds: bool) -> Result<Taken, Failure> {
     if !root.exists() {
         make_dir(&root).map_err(broken)?;
     }
+    Home::at(&root).refuse_superuser().map_err(broken)?;
     for n in 1..=HOMES_MAX {
         let home = root.join(n.to_string());
         let Some(claim) = claim(&home)? else {
