@@ -1,6 +1,6 @@
 //! The command line: verbs, flags, and the context that every verb gets.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -59,6 +59,9 @@ pub enum Verb {
         parent: Option<i32>,
     },
     /// Make the home if there is none, then run its node: for containers and services
+    ///
+    /// The first start keeps --listen and --advertise in the home's chorus.toml, as `init` and
+    /// `join` do; where a later start gives them, they count above the file for that run.
     #[command(
         after_help = "Example:\n  chorus --dir /run/chorus/home up --homes /var/lib/chorus \\\n    \
         --token /invites/s1-agents --advertise-hostname"
@@ -77,7 +80,7 @@ pub enum Verb {
     /// Shut a node out of the mesh for good
     #[command(after_help = "Example:\n  chorus --dir ~/mesh/a revoke b --reason stolen")]
     Revoke {
-        /// Its name, or the first hex digits of its key
+        /// Its name, or the first hex digits of its key, at least 4
         node: String,
         /// Why, for the record
         #[arg(long)]
@@ -97,9 +100,12 @@ pub enum Verb {
     Doctor,
     /// Start a real mesh on this machine, break it, and show that it mends
     ///
-    /// The nodes' homes are made in --dir, by default in a new folder for temporary files.
+    /// Every node is a process of its own, with a home of its own.
     #[command(after_help = "Example:\n  chorus demo --nodes 12 --keep")]
     Demo {
+        /// The folder in which the nodes' homes are made [default: a new one for temporary files]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
         /// Leave it running until interrupted
         #[arg(long)]
         keep: bool,
@@ -135,14 +141,14 @@ pub struct InitArgs {
     /// The cluster it stands in
     #[arg(long, default_value = "ops")]
     pub cluster: String,
-    /// agent, lead, coordinator or orchestrator
+    /// orchestrator, coordinator or lead: the top of the mesh, for good
     #[arg(long, default_value = "orchestrator")]
     pub role: String,
     #[command(flatten)]
     pub net: NetArgs,
 }
 
-/// Flags that `init` and `join` write into the new configuration.
+/// Flags that `init`, `join` and the first `up` write into the new configuration.
 #[derive(Debug, Clone, Default, Args)]
 pub struct NetArgs {
     /// Address and first port to listen on; port 0 chooses
@@ -171,7 +177,7 @@ pub struct UpArgs {
     /// With --mesh: the cluster it stands in
     #[arg(long, default_value = "ops")]
     pub cluster: String,
-    /// With --mesh: agent, lead, coordinator or orchestrator
+    /// With --mesh: orchestrator, coordinator or lead: the top of the mesh, for good
     #[arg(long, default_value = "orchestrator")]
     pub role: String,
     /// Take the first home below this folder that is free, and make --dir a link to it
@@ -196,7 +202,7 @@ pub struct InviteArgs {
     /// The joiner's name; with several uses it becomes NAME-1, NAME-2, …
     #[arg(long)]
     pub name: Option<String>,
-    /// agent, lead, coordinator or orchestrator
+    /// agent, lead or coordinator: below the node that the mesh was made with
     #[arg(long, default_value = "agent")]
     pub role: String,
     /// The sector it will stand in
@@ -209,8 +215,8 @@ pub struct InviteArgs {
     #[arg(long, value_name = "V")]
     pub cap: Vec<String>,
     /// How many nodes may join with it
-    #[arg(long, default_value_t = 1)]
-    pub uses: u32,
+    #[arg(long, default_value = "1")]
+    pub uses: String,
     /// How long it is valid: a number and s, m, h or d
     #[arg(long, default_value = "24h")]
     pub ttl: String,
@@ -269,12 +275,12 @@ impl Context {
     }
 
     /// Prints the answer: `json` with `--json`, otherwise `words` and a line end.
-    pub fn answer(&self, json: &serde_json::Value, words: &str) {
-        if self.json {
-            print_json(json);
-        } else {
-            print_line(words);
-        }
+    pub fn answer(&self, json: &serde_json::Value, words: &str) -> Result<(), Failure> {
+        let printed = match self.json {
+            true => print_json(json),
+            false => print_line(words),
+        };
+        printed.map_err(|why| Failure::failed("output_lost", lost(&why)))
     }
 
     /// Prints an answer that is itself the bad news, and fails with what it comes to.
@@ -284,10 +290,9 @@ impl Context {
         words: &str,
         failure: Failure,
     ) -> Result<(), Failure> {
-        self.answer(json, words);
+        self.answer(json, words)?;
         if self.json {
             // The object above says it all; a second one would break whoever parses stdout.
-            let _ = std::io::stdout().flush();
             std::process::exit(i32::from(failure.exit));
         }
         Err(failure)
@@ -295,13 +300,23 @@ impl Context {
 }
 
 /// One JSON object on stdout, on a line of its own.
-pub fn print_json(value: &serde_json::Value) {
-    print_line(&value.to_string());
+pub fn print_json(value: &serde_json::Value) -> io::Result<()> {
+    print_line(&value.to_string())
 }
 
-/// A line of data on stdout. Whoever closed the pipe wanted no more of it.
-pub fn print_line(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+/// A line of data on stdout. Whoever closed the pipe wanted no more of it; anything else that
+/// keeps it from being written is a failure, for the answer is lost.
+pub fn print_line(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// What is said of an answer that could not be written.
+pub fn lost(why: &io::Error) -> String {
+    format!("the answer could not be written to stdout: {why}")
 }
 
 fn variable(name: &str) -> Option<PathBuf> {

@@ -52,7 +52,7 @@ pub enum Request {
     Health {},
     /// Shut a node out with the root's key, which lies in this home.
     Revoke {
-        /// Its name, or the first hex digits of its key.
+        /// Its name, or the first hex digits of its key, at least 4.
         node: String,
         /// Why.
         reason: String,
@@ -224,6 +224,9 @@ fn refusal(error: &Value) -> Failure {
 fn not_running(home: &Home, why: &io::Error) -> Failure {
     let (dir, socket) = (home.dir().display(), path(home));
     match (why.kind(), holder(home)) {
+        (io::ErrorKind::NotFound, None) if matches!(home.is_used(), Ok(false)) => {
+            home::no_node(home)
+        }
         (io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused, None) => {
             Failure::unreachable("not_running", format!("no node runs in {dir}"))
                 .hint(format!("start it with `chorus --dir {dir} run`"))
@@ -295,11 +298,20 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_home_is_said_with_what_to_do() {
-        let home = Home::at("/nonexistent/home");
-        let failure = ask(&home, &Request::Status {})
-            .await
-            .expect_err("nobody runs there");
-        assert_eq!((failure.exit, failure.code.as_str()), (3, "not_running"));
-        assert!(failure.hint.contains("run"));
+        let dir = tempfile::tempdir().expect("a folder");
+        let home = Home::at(dir.path());
+        let failure = async || {
+            ask(&home, &Request::Status {})
+                .await
+                .expect_err("nobody runs there")
+        };
+        let none = failure().await;
+        assert_eq!((none.exit, none.code.as_str()), (2, "no_node"));
+        assert!(none.hint.contains("--dir"), "{}", none.hint);
+        fs::create_dir(dir.path().join("identity")).expect("its folder");
+        fs::write(home.node_key(), "").expect("its key");
+        let stopped = failure().await;
+        assert_eq!((stopped.exit, stopped.code.as_str()), (3, "not_running"));
+        assert!(stopped.hint.contains("run"), "{}", stopped.hint);
     }
 }

@@ -83,13 +83,17 @@ impl Failure {
     /// Prints it where the caller looks for it, and gives the exit code.
     pub fn report(&self, json: bool) -> ExitCode {
         if json {
-            crate::cli::print_json(&json!({
+            let printed = crate::cli::print_json(&json!({
                 "schema": "chorus.error/1",
                 "code": self.code,
                 "message": self.message,
                 "hint": self.hint,
                 "exit": self.exit,
             }));
+            if printed.is_err() {
+                // Who reads JSON is not reached; a person may be.
+                let _ = writeln!(std::io::stderr(), "error: {}", self.message);
+            }
         } else {
             let mut words = format!("error: {}\n", self.message);
             if !self.hint.is_empty() {

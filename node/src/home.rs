@@ -47,10 +47,7 @@ pub struct Loaded {
 pub fn load(dir: &Path) -> Result<Loaded, Failure> {
     let home = Home::at(dir);
     if !home.is_used().map_err(broken)? {
-        let message = format!("there is no node in {}", dir.display());
-        return Err(Failure::usage("no_node", message).hint(
-            "make one with `chorus init` or `chorus join`, or name another home with --dir",
-        ));
+        return Err(no_node(&home));
     }
     let identity = Identity::from_seed(&read_key(&home.node_key()).map_err(broken)?);
     let curve = CurveKeys::from_secret(read_key(&home.curve_key()).map_err(broken)?);
@@ -62,6 +59,13 @@ pub fn load(dir: &Path) -> Result<Loaded, Failure> {
         curve,
         root,
     })
+}
+
+/// Nobody lives there: the folder may be mistyped.
+pub fn no_node(home: &Home) -> Failure {
+    let message = format!("there is no node in {}", home.dir().display());
+    Failure::usage("no_node", message)
+        .hint("make one with `chorus init` or `chorus join`, or name another home with --dir")
 }
 
 /// What a node is started with. Refuses settings that contradict the roster.
@@ -176,6 +180,17 @@ impl Loaded {
     /// The delegation that lets this node enrol others, if the root gave it one.
     pub fn delegation(&self) -> Result<Option<Item>, Failure> {
         self.kept("delegation")
+    }
+
+    /// This node's entry where the mesh was made with it: it is the top of the tree, and nobody
+    /// belongs who cannot be beneath it.
+    pub fn as_founder(&self) -> Result<Option<Arc<Entry>>, Failure> {
+        let item = self.kept("entry")?;
+        let by_root = item.filter(|item| *item.issuer() == self.root);
+        Ok(by_root.and_then(|item| match item.claim() {
+            Claim::Entry(entry) if entry.adopts.is_none() => Some(entry.clone()),
+            _ => None,
+        }))
     }
 
     /// What the roster says of this node: as it is kept beside the store or, where that is

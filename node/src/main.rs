@@ -79,7 +79,7 @@ async fn dispatch(ctx: Context, verb: Verb) -> Result<(), Failure> {
             force,
         } => verbs::revoke::run(ctx, node, reason, force).await,
         Verb::Doctor => verbs::doctor::run(ctx).await,
-        Verb::Demo { keep, nodes } => {
+        Verb::Demo { keep, nodes, .. } => {
             let dir = ctx.dir_given.then(|| ctx.dir.clone());
             verbs::demo::run(ctx, keep, dir, nodes).await
         }
@@ -94,8 +94,13 @@ fn unparsed(why: &clap::Error) -> ExitCode {
     );
     if asked || !std::env::args_os().any(|word| word == "--json") {
         // Help goes to stdout, a usage error to stderr, as clap has it.
-        let _ = why.print();
-        return ExitCode::from(if asked { 0 } else { error::exit::USAGE });
+        let printed = why.print();
+        return match printed {
+            Err(why) if asked && why.kind() != std::io::ErrorKind::BrokenPipe => {
+                Failure::failed("output_lost", cli::lost(&why)).report(false)
+            }
+            _ => ExitCode::from(if asked { 0 } else { error::exit::USAGE }),
+        };
     }
     let (message, hint) = told(&why.to_string());
     Failure::usage("usage", message).hint(hint).report(true)

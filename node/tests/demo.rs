@@ -101,3 +101,37 @@ fn a_home_that_is_used_is_refused() {
     assert_eq!(refused.status.code(), Some(4), "{refused:?}");
     std::fs::remove_dir_all(&dir).expect("it is removed");
 }
+
+#[test]
+fn a_demo_that_is_kept_says_by_which_program_to_look_at_it() {
+    let help = chorus(&["demo", "--help"]);
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(
+        help.contains("nodes' homes are made") && !help.contains("The node's home"),
+        "{help}"
+    );
+    let dir = fresh_dir("kept");
+    let path = dir.to_str().expect("a path of text");
+    let log = dir.with_extension("log");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chorus"));
+    command.args(["demo", "--dir", path, "--keep", "--nodes", "2"]);
+    command.stderr(std::fs::File::create(&log).expect("a log"));
+    let mut keeps = command.spawn().expect("it starts");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let said = || std::fs::read_to_string(&log).expect("its log");
+    while !said().contains("it keeps running") {
+        assert!(Instant::now() < deadline, "never: {}", said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let text = said();
+    let looks = text.split('`').nth(1).expect("a command");
+    // Nobody has it on his `PATH`.
+    let looked = Command::new("sh").env_clear().args(["-c", looks]).output();
+    let looked = looked.expect("a shell");
+    assert!(looked.status.success(), "{looks}: {looked:?}");
+    assert!(String::from_utf8_lossy(&looked.stdout).contains("s1-c1-a1"));
+    keeps.kill().expect("SIGKILL");
+    keeps.wait().expect("it is gone");
+    std::fs::remove_file(&log).expect("it is removed");
+    std::fs::remove_dir_all(&dir).expect("it is removed");
+}

@@ -157,3 +157,52 @@ fn a_token_that_nobody_writes_into_its_pipe_keeps_no_signal_waiting() {
         assert_eq!(ended.and_then(|it| it.code()), Some(0), "{signal}");
     }
 }
+
+#[test]
+fn what_up_is_told_of_the_net_is_kept_in_the_new_home() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let mut operator = Process::new(dir, "operator", None);
+    let token = dir.join("token").display().to_string();
+    let invite = format!("--invite=file={token},role=agent,sector=s1,cluster=c1,name=x");
+    up(
+        &mut operator,
+        &["--mesh", "test", "--name", "operator", &invite],
+    );
+    let mut member = Process::new(dir, "x", None);
+    up(&mut member, &["--token", &token, "--advertise-hostname"]);
+    let mut nodes = vec![operator, member];
+    whole(&nodes, "at first", Duration::from_secs(30));
+    for node in &mut nodes {
+        let file = std::fs::read_to_string(node.home.join("chorus.toml")).unwrap();
+        assert!(file.contains("listen = \"127.0.0.1:0\""), "{file}");
+        // Not the host's name, which may be another at the next start.
+        assert!(file.contains("advertise = [\"127.0.0.1\"]"), "{file}");
+        node.terminate();
+        // Neither is told again.
+        node.spawn_as(&["up"]);
+    }
+    whole(&nodes, "again", Duration::from_secs(30));
+    let said = |node: &Process| {
+        let text = std::fs::read(node.home.join("run/addresses.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&text).unwrap()
+    };
+    for node in &nodes {
+        let said = said(node);
+        assert_eq!(said["advertise"], serde_json::json!(["127.0.0.1"]));
+        assert!(
+            said["router"].as_str().unwrap().contains("127.0.0.1:"),
+            "{said}"
+        );
+    }
+    // What a later start is told counts above the file, for that run alone.
+    nodes[1].terminate();
+    nodes[1].spawn_as(&["up", "--advertise", "localhost"]);
+    nodes[1].listens();
+    assert_eq!(
+        said(&nodes[1])["advertise"],
+        serde_json::json!(["localhost"])
+    );
+    let file = std::fs::read_to_string(nodes[1].home.join("chorus.toml")).unwrap();
+    assert!(!file.contains("localhost"), "{file}");
+}

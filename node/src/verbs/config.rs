@@ -1,24 +1,43 @@
 //! `config`: the effective configuration, and whether it is valid.
 
+use chorus_storage::Home;
 use serde_json::json;
 
 use crate::cli::{ConfigVerb, Context};
 use crate::error::Failure;
+use crate::home::broken;
 use crate::settings::{KEYS, Settings};
 
 pub fn run(ctx: &Context, what: ConfigVerb) -> Result<(), Failure> {
     let settings = Settings::load(ctx)?;
     match what {
-        ConfigVerb::Check => {
-            let answer = json!({ "schema": "chorus.config/1", "valid": true });
-            ctx.answer(&answer, "the configuration is valid");
-        }
+        ConfigVerb::Check => check(ctx),
         ConfigVerb::Show => show(ctx, &settings),
     }
-    Ok(())
 }
 
-fn show(ctx: &Context, settings: &Settings) {
+/// A service checks before its first start as well, so a home that is yet to be made is no
+/// failure; but whoever has mistyped `--dir` must not be told that theirs is valid.
+fn check(ctx: &Context) -> Result<(), Failure> {
+    let home = Home::at(&ctx.dir);
+    let node = home.is_used().map_err(broken)?;
+    let answer = json!({ "schema": "chorus.config/1", "valid": true, "node": node });
+    let words = match (node, home.config().exists()) {
+        (true, _) => "the configuration is valid".to_owned(),
+        (false, file) => {
+            let dir = ctx.dir.display();
+            let what = if file {
+                "chorus.toml"
+            } else {
+                "what flags and environment set"
+            };
+            format!("there is no node in {dir} yet; {what} is valid")
+        }
+    };
+    ctx.answer(&answer, &words)
+}
+
+fn show(ctx: &Context, settings: &Settings) -> Result<(), Failure> {
     let about = |name| {
         KEYS.iter()
             .find(|key| key.name == name)
@@ -42,5 +61,5 @@ fn show(ctx: &Context, settings: &Settings) {
         format!("{setting:<50} # {}", it.origin)
     });
     let lines: Vec<String> = lines.collect();
-    ctx.answer(&answer, &lines.join("\n"));
+    ctx.answer(&answer, &lines.join("\n"))
 }

@@ -5,7 +5,7 @@ use chorus_protocol::trust::{found, mesh_of};
 use chorus_storage::Home;
 use serde_json::json;
 
-use super::{new_config, new_identity, new_keys, place, read};
+use super::{bad_flag, new_config, new_identity, new_keys, place, read};
 use crate::cli::{Context, InitArgs};
 use crate::error::Failure;
 use crate::home::{self, Founding};
@@ -26,6 +26,11 @@ pub fn make(ctx: &Context, args: &InitArgs) -> Result<Made, Failure> {
     let mesh_name: Label = read("--mesh", &args.mesh)?;
     let name: Label = read("--name", &args.name)?;
     let role: Role = read("--role", &args.role)?;
+    if role == Role::Agent {
+        let allowed = "an agent is above nobody, and nobody could join beneath this node; \
+                       allowed is orchestrator, coordinator or lead";
+        return Err(bad_flag("--role", &args.role, allowed));
+    }
     let place = place(&args.sector, &args.cluster)?;
     let home = Home::at(&ctx.dir);
     home::refuse_used(&home)?;
@@ -82,6 +87,5 @@ pub fn run(ctx: &Context, args: &InitArgs) -> Result<(), Failure> {
          next: chorus --dir {dir} run",
         home.root_key().display(),
     );
-    ctx.answer(&answer, &words);
-    Ok(())
+    ctx.answer(&answer, &words)
 }

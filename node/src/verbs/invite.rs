@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use chorus_protocol::ids::{CurveKey, Label, Role};
+use chorus_protocol::ids::{CurveKey, Label, Place, Role};
+use chorus_protocol::membership::topology;
 use chorus_protocol::trust::token::{DOORS_MAX, JournalId, USES_MAX, nonce};
 use chorus_protocol::trust::{Claim, Token, enrol};
 use chorus_storage::Home;
@@ -23,17 +24,15 @@ const TTL_S_MAX: u64 = 366 * 86_400;
 /// A token, and its text.
 pub fn issue(ctx: &Context, args: &InviteArgs) -> Result<(Token, String), Failure> {
     let name = args.name.as_deref().map(|it| read::<Label>("--name", it));
-    let role: Role = read("--role", &args.role)?;
+    let role = role(&args.role)?;
     let place = place(&args.sector, &args.cluster)?;
     let caps = caps(&args.cap)?;
     let ttl = ttl(&args.ttl)?;
-    if !(1..=USES_MAX).contains(&args.uses) {
-        let allowed = format!("allowed is 1 to {USES_MAX}");
-        return Err(bad_flag("--uses", &args.uses.to_string(), allowed));
-    }
+    let uses = uses(&args.uses)?;
     let settings = Settings::load(ctx)?;
     let loaded = home::load(&ctx.dir)?;
     refuse_undelegated(&loaded)?;
+    refuse_parentless(&loaded, role, place)?;
     if caps.contains(&enrol()) && loaded.root_key()?.is_none() {
         let message =
             "--cap enrol: only the mesh's root lets others enrol, and its key is not here";
@@ -56,7 +55,7 @@ pub fn issue(ctx: &Context, args: &InviteArgs) -> Result<(Token, String), Failur
         name: name.transpose()?,
         caps,
         expires_s,
-        uses: args.uses,
+        uses,
         nonce: nonce(journal(&loaded)?, random),
     };
     let text = token.to_text(&loaded.identity).map_err(|why| {
@@ -84,8 +83,7 @@ pub async fn run(ctx: &Context, args: &InviteArgs) -> Result<(), Failure> {
         "uses": token.uses,
         "expires_s": token.expires_s,
     });
-    ctx.answer(&answer, &text);
-    Ok(())
+    ctx.answer(&answer, &text)
 }
 
 /// What a token may ask for. A capability that nobody looks at would be a promise of nothing.
@@ -130,6 +128,45 @@ fn refuse_undelegated(loaded: &Loaded) -> Result<(), Failure> {
         "the mesh's root did not let this node enrol others",
     )
     .hint("run `chorus invite` in the home where the mesh was made"))
+}
+
+/// A joiner's role.
+pub fn role(text: &str) -> Result<Role, Failure> {
+    match read("--role", text)? {
+        Role::Orchestrator => {
+            let why = "a mesh has its top from the beginning, and nobody would be above a second \
+                       one; allowed is coordinator, lead or agent";
+            Err(bad_flag("--role", text, why))
+        }
+        role => Ok(role),
+    }
+}
+
+/// Who can be beneath nobody hangs nowhere in the tree, and sees nobody. The door knows all
+/// possible parents; the home's files tell of this node alone, which is enough where the mesh
+/// was made with it.
+fn refuse_parentless(loaded: &Loaded, role: Role, place: Place) -> Result<(), Failure> {
+    let Some(top) = loaded.as_founder()? else {
+        return Ok(());
+    };
+    let member = |role, place| topology::Member {
+        node: top.node,
+        role,
+        place,
+    };
+    if topology::may_hang_beneath(&member(role, place), &member(top.role, top.place)) {
+        return Ok(());
+    }
+    let message = format!(
+        "--role {role}: in sector {} nobody in this mesh could be above it, and it would see nobody",
+        place.sector
+    );
+    let hint = format!(
+        "beneath {}, the {} that the mesh was made with, is room for lower roles in sector {} \
+         alone; a mesh of several sectors begins with `chorus init --role orchestrator`",
+        top.name, top.role, top.place.sector
+    );
+    Err(Failure::usage("bad_flag", message).hint(hint))
 }
 
 /// The journal that will count the uses: a token that names none is good for nothing.
@@ -186,6 +223,12 @@ fn doors(loaded: &Loaded, settings: &Settings) -> Result<Vec<String>, Failure> {
         false => format!("{host}:{port}"),
     };
     Ok(hosts.into_iter().map(door).collect())
+}
+
+/// How many may join with a token.
+pub fn uses(text: &str) -> Result<u32, Failure> {
+    let count = text.parse().ok().filter(|it| (1..=USES_MAX).contains(it));
+    count.ok_or_else(|| bad_flag("--uses", text, format!("allowed is 1 to {USES_MAX}")))
 }
 
 /// How long a token is valid.

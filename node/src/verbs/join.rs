@@ -83,8 +83,7 @@ pub fn run(ctx: &Context, args: &JoinArgs) -> Result<(), Failure> {
          next: chorus --dir {dir} run",
         place.sector, place.cluster,
     );
-    ctx.answer(&answer, &words);
-    Ok(())
+    ctx.answer(&answer, &words)
 }
 
 /// The name to ask for, where the token leaves that open.

@@ -12,8 +12,7 @@ use crate::report;
 pub async fn run(ctx: Context, all: bool) -> Result<(), Failure> {
     let rows = rows(&Home::at(&ctx.dir), all).await?;
     let words = report::peers_words(&rows);
-    ctx.answer(&json!({"schema": "chorus.peers/1", "peers": rows}), &words);
-    Ok(())
+    ctx.answer(&json!({"schema": "chorus.peers/1", "peers": rows}), &words)
 }
 
 /// The rows of `chorus.peers/1`, by name.

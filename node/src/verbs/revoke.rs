@@ -11,6 +11,7 @@ use chorus_protocol::ids::NodeId;
 use chorus_protocol::trust::item::digest_of;
 use chorus_protocol::trust::{Roster, revoke};
 use chorus_protocol::wire::Identity;
+use chorus_protocol::wire::message::PeerState;
 use chorus_storage::{Batch, Home, Store, Tree, sled_store};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -25,12 +26,12 @@ use crate::live::Live;
 /// than a control connection lasts.
 const CONFIRM_MAX: Duration = Duration::from_secs(3);
 /// The fewest hex digits of a key that name a node.
-const PREFIX_MIN: usize = 8;
+const PREFIX_MIN: usize = 4;
 
 /// Who is to be shut out.
 #[derive(Debug, Clone, Copy)]
 pub struct Whom<'a> {
-    /// Its name, or the first hex digits of its key.
+    /// Its name, or the first hex digits of its key, at least [`PREFIX_MIN`].
     pub name: &'a str,
     /// Even where it is this node, or the one that made the mesh.
     pub force: bool,
@@ -57,17 +58,19 @@ pub async fn run(
             let whom = Whom { name: &node, force };
             let (node, items) = items(&loaded, &root, directory.roster(), whom, &reason)?;
             keep(&loaded.home, &items)?;
-            done(directory.roster(), &node, items.len(), false)
+            done(directory.roster(), &node, items.len(), None)
         }
         Err(failure) => return Err(failure),
     };
     let name = done["name"].as_str().unwrap_or_default();
-    let words = match done["running"].as_bool() {
-        Some(true) => format!("{name} is revoked, and its neighbours are being told"),
+    let words = match (done["running"].as_bool(), done["live"].as_u64()) {
+        (Some(true), Some(0)) => format!(
+            "{name} is revoked; nobody is connected now: it goes out as soon as somebody is"
+        ),
+        (Some(true), _) => format!("{name} is revoked, and its neighbours are being told"),
         _ => format!("{name} is revoked; the mesh hears of it when this node runs again"),
     };
-    ctx.answer(&done, &words);
-    Ok(())
+    ctx.answer(&done, &words)
 }
 
 /// Does it inside the node that runs in `home`.
@@ -93,7 +96,12 @@ pub async fn in_running(
         // Told to neighbours with what one of them said, it may still wait for our own disk.
         if now.roster.is_revoked(&node) && unwritten.is_none_or(|it| it.1 == 0) {
             tracing::warn!(node = %node, reason, "revoked");
-            return Ok(done(&snapshot.roster, &node, count, true));
+            return Ok(done(
+                &snapshot.roster,
+                &node,
+                count,
+                Some(live_beside(&now, &node)),
+            ));
         }
         sleep(Duration::from_millis(20)).await;
     }
@@ -118,6 +126,15 @@ pub async fn in_running(
         "the revocation was made, but the node's roster does not show it yet",
     )
     .hint("look with `chorus doctor`, and try again"))
+}
+
+/// How many live to be told, besides this node and the one that is shut out.
+fn live_beside(snapshot: &Snapshot, revoked: &NodeId) -> usize {
+    let told = snapshot.peers.iter().filter(|peer| {
+        let other = peer.node != snapshot.me.node && peer.node != *revoked;
+        other && peer.state == PeerState::Live
+    });
+    told.count()
 }
 
 fn root_key(loaded: &Loaded) -> Result<Identity, Failure> {
@@ -208,11 +225,16 @@ fn find(home: &Home, roster: &Roster, name: &str) -> Result<NodeId, Failure> {
             "no_such_node",
             format!("no member has the name or key `{name}`; nothing was changed"),
         )
-        .hint(
-            "`chorus peers` lists names and keys; one that was revoked long ago has its key alone",
-        )),
+        .hint(format!(
+            "`chorus peers` lists names and keys, and the first {PREFIX_MIN} hex digits of a key \
+             are enough; one that was revoked long ago has its key alone",
+        ))),
         several => {
-            let keys: Vec<String> = several.iter().map(NodeId::to_string).collect();
+            let named = |node: &NodeId| match roster.get(node) {
+                Some(member) => format!("{node} ({})", member.entry.name),
+                None => format!("{node} (revoked)"),
+            };
+            let keys: Vec<String> = several.iter().map(named).collect();
             Err(Failure::usage(
                 "ambiguous",
                 format!(
@@ -220,7 +242,7 @@ fn find(home: &Home, roster: &Roster, name: &str) -> Result<NodeId, Failure> {
                     several.len()
                 ),
             )
-            .hint(format!("name one by its key: {}", keys.join(", "))))
+            .hint(format!("name one by more of its key: {}", keys.join(", "))))
         }
     }
 }
@@ -239,13 +261,15 @@ fn keep(home: &Home, items: &[Vec<u8>]) -> Result<(), Failure> {
         .map_err(failed)
 }
 
-fn done(roster: &Roster, node: &NodeId, items: usize, running: bool) -> Value {
+/// `chorus.revoke/1`; `live` others are there to be told, or nobody runs here.
+fn done(roster: &Roster, node: &NodeId, items: usize, live: Option<usize>) -> Value {
     let name = roster.get(node).map(|member| member.entry.name.to_string());
     json!({
         "schema": "chorus.revoke/1",
         "node": node.to_string(),
         "name": name.unwrap_or_else(|| node.short()),
         "items": items,
-        "running": running,
+        "running": live.is_some(),
+        "live": live.unwrap_or(0),
     })
 }

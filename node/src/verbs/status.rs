@@ -15,8 +15,7 @@ pub async fn run(ctx: Context) -> Result<(), Failure> {
         .ok_or_else(|| Failure::failed("empty_answer", "the node's answer was empty"))?;
     let words = report::status_words(status);
     if status["revoked"] != true {
-        ctx.answer(status, &words);
-        return Ok(());
+        return ctx.answer(status, &words);
     }
     let failure = Failure::refused("revoked", "the mesh's root revoked this node")
         .hint("ask for a token, and join with new keys in a new home");

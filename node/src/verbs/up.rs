@@ -67,9 +67,18 @@ fn add_overrides(ctx: &mut Context, args: &UpArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the new home keeps of the flags, as `init` and `join` keep it: later starts need not be
+/// told again. A configuration that was there first is its owner's, and stays as it is.
+fn kept(ctx: &Context, net: &NetArgs) -> NetArgs {
+    match Home::at(&ctx.dir).config().exists() {
+        true => NetArgs::default(),
+        false => net.clone(),
+    }
+}
+
 /// Makes the home. False when the process was told to stop while it waited.
 async fn first_start(ctx: &Context, args: &UpArgs) -> Result<bool, Failure> {
-    let net = NetArgs::default();
+    let net = kept(ctx, &args.net);
     if let Some(mesh) = &args.mesh {
         let Some(name) = args.name.clone() else {
             return Err(Failure::usage("bad_flag", "--mesh needs --name as well"));

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -33,9 +34,18 @@ fn revoke_spares_the_meshs_pillars_unless_forced_and_knows_whom_it_has_revoked()
     );
     assert!(why["hint"].as_str().unwrap().contains("--force"), "{why}");
 
-    revoke(&["b"]).json("chorus.revoke/1");
+    let done = revoke(&["b"]).json("chorus.revoke/1");
+    assert_eq!((&done["running"], &done["live"]), (&true.into(), &0.into()));
     revoke(&["b"]).failure(4, "revoked_already");
     revoke(&["nobody"]).failure(1, "no_such_node");
+    // `c` never ran either: nobody is there to be told.
+    member(&homes, "c");
+    let said = homes.run("a", &["revoke", "c"]);
+    assert!(
+        said.stdout.contains("nobody is connected now"),
+        "{}",
+        said.stdout
+    );
     running.stop();
     // The same where nobody runs.
     revoke(&["a"]).failure(4, "needs_force");
@@ -208,4 +218,87 @@ fn a_node_raises_its_limit_on_open_files() {
     let numbers: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
     assert_eq!(numbers[0], numbers[1], "{line}");
     assert_ne!(numbers[0], "200", "{line}");
+}
+
+#[test]
+fn four_digits_of_a_key_mean_its_node_and_three_are_too_few() {
+    let homes = Homes::new();
+    homes.init("a");
+    let _running = homes.start("a", &[]);
+    let revoke = |words: &[&str]| homes.run("a", &[&["revoke", "--json"], words].concat());
+    let b = member(&homes, "b");
+    let key = b["node"].as_str().unwrap();
+    let why = revoke(&[&key[..3]]).failure(1, "no_such_node");
+    assert!(
+        why["hint"].as_str().unwrap().contains("first 4 hex digits"),
+        "{why}"
+    );
+    let done = revoke(&[&key[..4]]).json("chorus.revoke/1");
+    assert_eq!(done["node"], key);
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure_and_a_closed_pipe_is_none() {
+    let homes = Homes::new();
+    homes.init("a");
+    let _running = homes.start("a", &[]);
+    let invite = ["invite", "--sector", "s1", "--cluster", "c1"];
+    let json = |words: &[&'static str]| [words, &["--json"]].concat();
+    for words in [
+        invite.to_vec(),
+        json(&invite),
+        vec!["peers"],
+        vec!["status"],
+        vec!["config", "show"],
+        vec!["config", "check"],
+        vec!["--help"],
+    ] {
+        let ended = |stdout: Stdio| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_chorus"));
+            command.env_clear().arg("--dir").arg(homes.path("a"));
+            let output = command.args(&words).stdout(stdout).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            (output.status.code(), said)
+        };
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let (exit, said) = ended(full.unwrap().into());
+        assert_eq!(exit, Some(1), "{words:?}: {said}");
+        assert!(said.contains("could not be written"), "{words:?}: {said}");
+        let errors = said.lines().filter(|line| !line.starts_with("note:"));
+        assert_eq!(errors.count(), 1, "{words:?}: {said}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (exit, said) = ended(writer.into());
+        assert_eq!(exit, Some(0), "{words:?}: {said}");
+        assert!(!said.contains("error"), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn a_mistyped_home_is_told_as_such_at_once() {
+    let homes = Homes::new();
+    homes.init("a");
+    for words in [
+        &["status"][..],
+        &["peers"],
+        &["invite", "--sector", "s", "--cluster", "c"],
+    ] {
+        let said = homes.run("b", &[words, &["--json"]].concat());
+        let why = said.failure(2, "no_node");
+        let dir = homes.path("b").display().to_string();
+        assert!(why["message"].as_str().unwrap().contains(&dir), "{why}");
+    }
+    homes
+        .run("a", &["status", "--json"])
+        .failure(3, "not_running");
+    // A service checks before its first start, which makes the home.
+    let check = |name: &str| homes.run(name, &["config", "check"]);
+    let told = check("b");
+    assert!(told.stdout.contains("no node in"), "{}", told.stdout);
+    assert_eq!((told.exit, check("a").exit), (0, 0));
+    let node = |name: &str| {
+        let said = homes.run(name, &["config", "check", "--json"]);
+        said.json("chorus.config/1")["node"].clone()
+    };
+    assert_eq!((node("a"), node("b")), (true.into(), false.into()));
 }

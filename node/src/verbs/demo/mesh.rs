@@ -44,7 +44,8 @@ pub struct Mesh {
     pub players: Vec<Player>,
     /// How far it has come, in words.
     pub progress: String,
-    program: PathBuf,
+    /// This very program, which the nodes run: it may be on nobody's `PATH`.
+    pub program: PathBuf,
 }
 
 impl Mesh {

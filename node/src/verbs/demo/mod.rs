@@ -55,16 +55,16 @@ pub async fn run(
     });
     let ended = match told {
         Ok(tale) => {
-            show(&ctx, &mesh, &tale);
+            let shown = show(&ctx, &mesh, &tale);
             if keep {
-                let dir = mesh.dir.display();
+                let (program, dir) = (mesh.program.display(), mesh.dir.display());
                 say(&format!(
-                    "it keeps running; look with `chorus --dir {dir}/operator peers`"
+                    "it keeps running; look with `{program} --dir {dir}/operator peers`"
                 ));
                 say("stop it with ctrl-C");
                 interrupts.next().await;
             }
-            Ok(())
+            shown
         }
         Err(failure) => Err(failure),
     };
@@ -167,7 +167,7 @@ fn sees_all(status: &Value, count: usize) -> bool {
     live && peers && order >= Some(cast::ORDER_MIN)
 }
 
-fn show(ctx: &Context, mesh: &Mesh, tale: &Tale) {
+fn show(ctx: &Context, mesh: &Mesh, tale: &Tale) -> Result<(), Failure> {
     let seats: Vec<_> = mesh.players.iter().map(|player| &player.seat).collect();
     let answer = json!({
         "schema": "chorus.demo/1",
@@ -186,7 +186,7 @@ fn show(ctx: &Context, mesh: &Mesh, tale: &Tale) {
     );
     let picture = picture::draw(&seats, &tale.statuses, &tale.killed);
     let homes = format!("homes and logs: {}", mesh.dir.display());
-    ctx.answer(&answer, &format!("{picture}\n\n{back}\n{homes}"));
+    ctx.answer(&answer, &format!("{picture}\n\n{back}\n{homes}"))
 }
 
 /// Progress, for people.

@@ -38,7 +38,7 @@ pub async fn run(ctx: Context) -> Result<(), Failure> {
             checks.push(knocks::revoked(&health));
             checks.extend(running(&health));
         }
-        Err(why) if why.code == "not_running" => {
+        Err(why) if ["not_running", "no_node"].contains(&why.code.as_str()) => {
             checks.extend(settings.iter().flat_map(machine::ports));
             checks.extend(
                 loaded
@@ -90,8 +90,7 @@ fn finish(ctx: &Context, checks: &[Check]) -> Result<(), Failure> {
     let failed = check::failed(checks);
     let (json, words) = (check::json_of(checks), check::words_of(checks));
     if failed == 0 {
-        ctx.answer(&json, &words);
-        return Ok(());
+        return ctx.answer(&json, &words);
     }
     let message = match failed {
         1 => "1 check failed".to_owned(),

@@ -38,7 +38,7 @@ pub fn read(text: &str) -> Result<Invitation, Failure> {
         sector: String::new(),
         cluster: String::new(),
         cap: Vec::new(),
-        uses: 1,
+        uses: "1".into(),
         ttl: "24h".into(),
     };
     for pair in text.split(',') {
@@ -50,7 +50,7 @@ pub fn read(text: &str) -> Result<Invitation, Failure> {
             "sector" => args.sector = value,
             "cluster" => args.cluster = value,
             "name" => args.name = Some(value),
-            "uses" => args.uses = value.parse().map_err(|_| refuse())?,
+            "uses" => args.uses = value,
             "ttl" => args.ttl = value,
             "cap" => args.cap.push(value),
             _ => return Err(refuse()),
@@ -60,7 +60,9 @@ pub fn read(text: &str) -> Result<Invitation, Failure> {
         return Err(refuse());
     }
     // Said at the start, not each time that one is to be made.
+    invite::role(&args.role)?;
     invite::caps(&args.cap)?;
+    invite::uses(&args.uses)?;
     Ok(Invitation {
         file: file.ok_or_else(refuse)?,
         ttl: invite::ttl(&args.ttl)?,
@@ -153,7 +155,10 @@ mod tests {
     fn an_invitation_is_pairs_of_known_keys() {
         let it = read("file=/i/a,role=lead,sector=s1,cluster=c1,uses=7,cap=enrol").unwrap();
         assert_eq!(it.file, Path::new("/i/a"));
-        assert_eq!((it.args.role.as_str(), it.args.uses), ("lead", 7));
+        assert_eq!(
+            (it.args.role.as_str(), it.args.uses.as_str()),
+            ("lead", "7")
+        );
         assert_eq!(it.args.cap, ["enrol"]);
         for bad in [
             "",
@@ -161,6 +166,8 @@ mod tests {
             "file=/i/a,sector=s1",
             "sector=s1,cluster=c1",
             "file=/i/a,sector=s1,cluster=c1,uses=many",
+            "file=/i/a,sector=s1,cluster=c1,uses=10001",
+            "file=/i/a,sector=s1,cluster=c1,role=orchestrator",
             "file=/i/a,sector=s1,cluster=c1,ttl=soon",
             "file=/i/a,sector=s1,cluster=c1,colour=red",
             "file=/i/a,sector=s1,cluster=c1,cap=bogus",
