@@ -233,6 +233,8 @@ fn frames(registry: &mut Registry, snapshot: &Snapshot) {
         ("unwanted", view.unwanted),
         ("absurd", view.absurd),
         ("not_its_to_tell", view.not_its_to_tell),
+        ("not_its_to_sum", view.not_its_to_sum),
+        ("beyond_roster", view.beyond_roster),
         ("expired", view.expired),
     ];
     counters(

@@ -1,11 +1,14 @@
 //! A member that lies about others: an agent with a valid key says of everybody,
 //! with the greatest stamp there is, that it lives and that it is dead. Nobody who
-//! runs is evicted for it, neither while it may speak nor after its revocation.
+//! runs is evicted for it, neither while it may speak nor after its revocation. And one that
+//! says that it sums up thousands: nobody counts more live nodes than there are for it.
 
-use chorus_protocol::ids::{Incarnation, Stamp};
+use chorus_protocol::ids::{Incarnation, Role, Stamp};
+use chorus_protocol::membership::topology::Member;
+use chorus_protocol::phase::field::{PartialSum, Scope, Sum};
 use chorus_protocol::trust::revoke;
 use chorus_protocol::units::Micros;
-use chorus_protocol::wire::message::{Alive, Message, PeerEntry, PeerNews, PeerState};
+use chorus_protocol::wire::message::{Alive, Message, PeerEntry, PeerNews, PeerState, SumNews};
 use chorus_protocol::wire::topic::Topic;
 use chorus_tests::world::fabric::Shape;
 use chorus_tests::world::{Options, World, watch};
@@ -103,6 +106,96 @@ fn an_agent_that_lies_about_everybody_harms_nobody() {
         match wrong.as_slice() {
             [] => Ok(()),
             wrong => Err(format!("misjudged (who, whom): {wrong:?}")),
+        }
+    });
+}
+
+/// A sum over `members` nodes, all at `theta`, under the scope of where `liar` stands.
+fn forged(world: &World, liar: usize, members: u32, theta: f64) -> (Topic, Sum) {
+    let Member { role, place, .. } = world.fabric.members[liar];
+    let weight = f64::from(members);
+    let part = PartialSum {
+        members,
+        ..PartialSum::of(theta, 6.3, weight)
+    };
+    let (sector, cluster) = (place.sector, place.cluster);
+    let (topic, scope) = match role {
+        Role::Orchestrator => (Topic::MeshSum, Scope::MESH),
+        Role::Coordinator => (Topic::SectorSum(sector), Scope::sector(sector)),
+        _ => (
+            Topic::ClusterSum(sector, cluster),
+            Scope::cluster(sector, cluster),
+        ),
+    };
+    (topic, Sum { scope, part })
+}
+
+/// What a machine other than the liar and those that have it for their parent holds of the
+/// mesh: more than there are, hardly any of those, or no order.
+fn misled(world: &World, liar: usize, (least, order): (usize, f64)) -> Result<(), String> {
+    let n = world.machines.len();
+    let name = world.fabric.members[liar].node;
+    for at in (0..n).filter(|at| *at != liar) {
+        let view = world.view(at);
+        let below = view.parent == Some(name);
+        if view.members as usize > n
+            || !(below || view.members as usize >= least && view.order > order)
+        {
+            let (live, r) = (view.members, view.order);
+            return Err(format!("{liar} lies, {at} sees {live} live, r {r}"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_member_that_sums_up_more_than_there_are_sways_nobody() {
+    const N: usize = 23;
+    watch::seeds("forged sums", watch::many(3), |seed| {
+        let mut world = World::new(Options::new(N, seed));
+        world
+            .until(Micros::from_secs(30), World::whole)
+            .ok_or("did not settle")?;
+        world.pass(Micros::from_secs(20));
+        misled(&world, 0, (N, 0.9))?;
+        // An agent, a lead and the coordinator, who says it to those beneath it too. Its
+        // own sum is refused or overtaken with what it forges; nobody else's is. Those beneath
+        // a parent that lies follow it wherever it leads them, and that shows in the order.
+        let (coordinator, lead, agent) = (1, 2, 3);
+        let sizes = [2, 20, 27, 100, 1_000_000, u32::MAX];
+        for (liar, least) in [
+            (agent, (N - 1, 0.9)),
+            (lead, (N - 10, 0.0)),
+            (coordinator, (1, 0.0)),
+        ] {
+            for members in sizes {
+                for said in 0..30 {
+                    let (topic, own) = forged(&world, liar, members, f64::from(said));
+                    let mesh = Sum {
+                        scope: Scope::MESH,
+                        ..own
+                    };
+                    let above = if liar == coordinator {
+                        vec![mesh]
+                    } else {
+                        vec![]
+                    };
+                    let within = liar == coordinator && members <= N as u32;
+                    let within = within || (liar == lead && members <= 10);
+                    if !within {
+                        world.publish(liar, topic, Message::Sums(SumNews { own, above }));
+                    }
+                    world.pass(Micros::from_millis(50));
+                    misled(&world, liar, least).map_err(|e| format!("{e}: {members}"))?;
+                }
+            }
+        }
+        let counted = |at| world.view(at).counters;
+        match (counted(0), counted(1), counted(3)) {
+            (root, _, _) if root.beyond_roster == 0 => Err("the root counts none".into()),
+            (_, it, _) if it.beyond_roster == 0 => Err("the coordinator counts none".into()),
+            (_, _, it) if it.beyond_roster == 0 => Err("an agent counts none".into()),
+            _ => world.check(),
         }
     });
 }

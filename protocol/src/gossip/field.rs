@@ -97,6 +97,17 @@ impl Field {
         self.children.remove(node).is_some() | self.siblings.remove(node).is_some()
     }
 
+    /// How many nodes each part of these is said to hold.
+    pub fn heads(&self, whose: Whose) -> impl Iterator<Item = (NodeId, u32)> + '_ {
+        let parts = match whose {
+            Whose::Child => &self.children,
+            Whose::Sibling => &self.siblings,
+        };
+        parts
+            .iter()
+            .map(|(node, part)| (*node, part.sum.part.members))
+    }
+
     /// Lets `elapsed` pass: parts go stale or recover, and expired ones leave.
     pub fn step(&mut self, config: &Config, elapsed: Micros, now: Micros) {
         let ttl = config.phase_ttl;

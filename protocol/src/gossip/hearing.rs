@@ -128,7 +128,7 @@ impl Gossip {
     }
 
     /// Puts a part of the field where it belongs.
-    fn apply(&mut self, from: NodeId, sum: Sum, age: Micros, now: Micros) {
+    fn apply(&mut self, from: NodeId, mut sum: Sum, age: Micros, now: Micros) {
         let whose = if self.children.contains(&from) {
             Whose::Child
         } else if (self.orphan || self.tree.is_root()) && self.siblings.contains(&from) {
@@ -141,15 +141,24 @@ impl Gossip {
             self.counters.absurd += 1;
             return;
         }
+        if !self.may_sum(&from, &sum) {
+            return;
+        }
+        sum.scope = self.scope_of(&from).unwrap_or(sum.scope);
         let age = age + self.one_way(&from);
         self.field.put(whose, from, sum, age, now);
         self.counters.applied += 1;
+        self.shed();
     }
 
     /// A parent's part of the field: for its parent, its children or its siblings.
     fn sums(&mut self, from: NodeId, news: SumNews, now: Micros) {
         if self.tree.parent() != Some(from) {
-            let age = news.own.part.age;
+            let (part, age) = (news.own.part, news.own.part.age);
+            let possible = part.check(self.config.phase.velocity_max).is_ok();
+            if possible && !self.can_sum(&from) {
+                return;
+            }
             return self.apply(from, news.own, age, now);
         }
         let sums: Vec<Sum> = std::iter::once(news.own).chain(news.above).collect();
@@ -162,6 +171,11 @@ impl Gossip {
                 .any(|sum| sum.part.check(self.config.phase.velocity_max).is_err())
         {
             self.counters.absurd += 1;
+            return;
+        }
+        let mut sums_of = sums.iter();
+        let own = sums_of.next().is_some_and(|own| self.may_sum(&from, own));
+        if !own || !sums_of.all(|sum| self.may_hold(sum)) {
             return;
         }
         let one_way = self.one_way(&from);

@@ -16,6 +16,7 @@ use crate::wire::message::{
 };
 use crate::wire::topic::Topic;
 
+use super::bounds::seat_scope;
 use super::field::Field;
 use super::tree::{Step, Tree};
 use super::watch::Watches;
@@ -197,12 +198,7 @@ impl Gossip {
 
     /// The scope of the own subtree's sum.
     pub(super) fn scope(&self) -> Scope {
-        let place = self.me.place;
-        match self.me.role {
-            Role::Orchestrator => Scope::MESH,
-            Role::Coordinator => Scope::sector(place.sector),
-            _ => Scope::cluster(place.sector, place.cluster),
-        }
+        seat_scope(&self.me)
     }
 
     fn say_phase(&self, now: Micros, out: &mut Vec<Output>) {
@@ -374,7 +370,7 @@ impl Gossip {
 }
 
 /// The scope that a node and its siblings make up.
-fn wider(me: Member) -> Scope {
+pub(super) fn wider(me: Member) -> Scope {
     match me.role {
         Role::Agent => Scope::cluster(me.place.sector, me.place.cluster),
         Role::Lead => Scope::sector(me.place.sector),

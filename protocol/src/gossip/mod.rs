@@ -8,6 +8,7 @@
 //! | `hearing.rs` | what a frame, a command or a change of the directory does to it |
 //! | `telling.rs` | whose word counts about whom |
 //! | `tree.rs` | looking for a parent, and keeping to the best that lives |
+//! | `bounds.rs` | for how many others a node may speak |
 //! | `field.rs` | the parts of the field that were heard, and their sums |
 //! | `watch.rs` | detecting loss: probes, direct and over others |
 //! | `view.rs` | what it all looks like now, for people |
@@ -18,6 +19,7 @@
 //! monotonic clock; a step of the oscillator is taken on a tick, never on a
 //! frame; no input makes it wait.
 
+mod bounds;
 mod field;
 mod hearing;
 mod machine;
@@ -179,6 +181,10 @@ pub struct Counters {
     /// Words about a third node from one that does not stand on the way to it, newer
     /// than what is known here and of another state.
     pub not_its_to_tell: u64,
+    /// Sums, possible in themselves, from a node that can have nobody beneath it.
+    pub not_its_to_sum: u64,
+    /// Sums over more nodes than the roster knows where their sender stands.
+    pub beyond_roster: u64,
     /// Parts of the field that left it by the TTL.
     pub expired: u64,
 }

@@ -128,4 +128,4 @@ pub(super) fn member_of(entry: &Entry) -> Member {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -10,6 +10,7 @@
 //! orders anything. Only a token's expiry reads the time of day.
 
 pub mod buckets;
+pub mod census;
 pub mod directory;
 pub mod door;
 pub mod events;

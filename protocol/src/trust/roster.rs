@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::ids::{CurveKey, Digest, Label, NodeId};
 use crate::membership::topology;
+use crate::trust::census::Census;
 use crate::trust::item::{Announcement, Claim, Entry};
 use crate::trust::set::Set;
 use crate::wire::envelope::Signer;
@@ -48,6 +49,7 @@ struct Belonging {
     issued: BTreeMap<NodeId, u64>,
     serials: BTreeSet<u64>,
     serial_upto: u64,
+    census: Census,
 }
 
 impl Roster {
@@ -98,6 +100,10 @@ impl Roster {
     /// The members, by [`NodeId`].
     pub fn members(&self) -> impl ExactSizeIterator<Item = &Member> {
         self.belonging.members.iter().map(Arc::as_ref)
+    }
+    /// How many of them stand where.
+    pub fn census(&self) -> &Census {
+        &self.belonging.census
     }
     /// A member by its key.
     pub fn get(&self, node: &NodeId) -> Option<&Member> {
@@ -227,6 +233,7 @@ impl Belonging {
             issued: BTreeMap::new(),
             serials: BTreeSet::new(),
             serial_upto: 0,
+            census: Census::default(),
         };
         // Entries come by node; this is the rank of the last one that counted.
         let mut last_rank: Option<(NodeId, u32, u64, Digest)> = None;
@@ -276,6 +283,8 @@ impl Belonging {
             .collect();
         this.by_curve.sort_unstable();
         this.by_name.sort_unstable();
+        let entries = this.members.iter().map(|member| &member.entry);
+        this.census = Census::of(entries.map(|entry| (entry.role, entry.place)));
         this
     }
 }

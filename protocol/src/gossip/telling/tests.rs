@@ -12,20 +12,20 @@ use crate::wire::message::{Heartbeat, Message, StampTold};
 use crate::wire::{Identity, Verified};
 
 const ROOT: u8 = 0;
-const TOP: u8 = 1;
-const COORDINATOR: u8 = 2;
-const LEAD: u8 = 3;
-const OTHER_LEAD: u8 = 4;
-const AGENT: u8 = 5;
-const OTHER_AGENT: u8 = 6;
-const FAR_AGENT: u8 = 7;
+pub(in crate::gossip) const TOP: u8 = 1;
+pub(in crate::gossip) const COORDINATOR: u8 = 2;
+pub(in crate::gossip) const LEAD: u8 = 3;
+pub(in crate::gossip) const OTHER_LEAD: u8 = 4;
+pub(in crate::gossip) const AGENT: u8 = 5;
+pub(in crate::gossip) const OTHER_AGENT: u8 = 6;
+pub(in crate::gossip) const FAR_AGENT: u8 = 7;
 /// What a liar would have everybody believe.
 const MAX: Stamp = Stamp {
     incarnation: Incarnation(u32::MAX as u64),
     lamport: u64::MAX,
 };
 
-fn id(n: u8) -> NodeId {
+pub(in crate::gossip) fn id(n: u8) -> NodeId {
     Identity::from_seed(&[n; 32]).id()
 }
 fn stamp(lamport: u64) -> Stamp {
@@ -34,7 +34,7 @@ fn stamp(lamport: u64) -> Stamp {
         lamport,
     }
 }
-fn place(sector: &str, cluster: &str) -> Place {
+pub(in crate::gossip) fn place(sector: &str, cluster: &str) -> Place {
     Place {
         sector: Label::new(sector).unwrap(),
         cluster: Label::new(cluster).unwrap(),
@@ -42,15 +42,15 @@ fn place(sector: &str, cluster: &str) -> Place {
 }
 
 /// One of the mesh's nodes, and a clock of its frames' stamps.
-struct Node {
-    gossip: Gossip,
+pub(in crate::gossip) struct Node {
+    pub(in crate::gossip) gossip: Gossip,
     noise: Seeded,
     now: Micros,
     lamport: u64,
 }
 
 impl Node {
-    fn new(at: u8) -> Self {
+    pub(in crate::gossip) fn new(at: u8) -> Self {
         let root = Identity::from_seed(&[ROOT; 32]);
         let mesh = mesh_of(&root.id());
         let others = [
@@ -96,7 +96,7 @@ impl Node {
         }
     }
 
-    fn hear(&mut self, from: u8, message: Message) -> Vec<Output> {
+    pub(in crate::gossip) fn hear(&mut self, from: u8, message: Message) -> Vec<Output> {
         self.lamport += 1;
         let frame = Verified {
             from: id(from),
@@ -108,13 +108,17 @@ impl Node {
         self.gossip.handle(input, self.now, &mut self.noise)
     }
 
-    fn tick(&mut self, ms: u64) -> Vec<Output> {
+    pub(in crate::gossip) fn now(&self) -> Micros {
+        self.now
+    }
+
+    pub(in crate::gossip) fn tick(&mut self, ms: u64) -> Vec<Output> {
         self.now = self.now + Micros::from_millis(ms);
         self.gossip.handle(Input::Tick, self.now, &mut self.noise)
     }
 
     /// `from` beats, as a child of `parent`.
-    fn beat(&mut self, from: u8, parent: Option<u8>) {
+    pub(in crate::gossip) fn beat(&mut self, from: u8, parent: Option<u8>) {
         let beat = Heartbeat {
             items: 0,
             digest: self.gossip.digest,
