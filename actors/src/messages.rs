@@ -81,6 +81,8 @@ pub struct TransportView {
     pub refusals: Vec<(&'static str, u64)>,
     /// Other counters.
     pub counters: Vec<(&'static str, u64)>,
+    /// Nodes with whose keys two processes run.
+    pub twins: Vec<NodeId>,
 }
 
 /// To the gossip actor.
@@ -160,4 +162,17 @@ pub struct DirectoryView {
     pub dropped: u64,
     /// The neighbours whose items are waited for.
     pub waiting_on: Vec<NodeId>,
+}
+
+impl DirectoryView {
+    /// What it counts, by name.
+    pub fn counters(&self) -> [(&'static str, u64); 5] {
+        [
+            ("items_rejected", self.rejected),
+            ("items_unwritten", self.unwritten),
+            ("items_refused", self.refused),
+            ("items_dropped", self.dropped),
+            ("items_waited_for", self.waiting_on.len() as u64),
+        ]
+    }
 }

@@ -115,6 +115,8 @@ pub struct Snapshot {
     pub refusals: Vec<(&'static str, u64)>,
     /// Sockets, queues, delivery.
     pub counters: Vec<(&'static str, u64)>,
+    /// Nodes with whose keys two processes run, as far as is seen here.
+    pub twins: Vec<NodeId>,
     /// When this run began.
     pub started: Instant,
 }
@@ -292,11 +294,7 @@ impl Node {
         let mut counters = transport.counters;
         counters.extend(self.store.disk().counters());
         counters.extend(self.findings.iter().copied());
-        counters.push(("items_rejected", directory.rejected));
-        counters.push(("items_unwritten", directory.unwritten));
-        counters.push(("items_refused", directory.refused));
-        counters.push(("items_dropped", directory.dropped));
-        counters.push(("items_waited_for", directory.waiting_on.len() as u64));
+        counters.extend(directory.counters());
         Some(Snapshot {
             me: self.me,
             name: self.name,
@@ -309,6 +307,7 @@ impl Node {
             digest: directory.digest,
             refusals: transport.refusals,
             counters,
+            twins: transport.twins,
             started: self.started,
         })
     }

@@ -79,6 +79,7 @@ pub fn status(snapshot: &Snapshot) -> Value {
         "orphan": view.orphan,
         "no_address_of": names(snapshot, &view.nowhere),
         "revoked": is_revoked(snapshot),
+        "twins": names(snapshot, &snapshot.twins),
         "uptime_ms": snapshot.started.elapsed().as_millis() as u64,
     })
 }
@@ -118,6 +119,7 @@ pub fn health(snapshot: &Snapshot) -> Value {
         "locked_groups": snapshot.view.locking.locked_groups,
         "missing_revocations": snapshot.roster.missing_revocations(),
         "revoked": revoked(snapshot),
+        "twins": self::names(snapshot, &snapshot.twins),
         "duplicate_names": names.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
         "counters": table(&snapshot.counters),
         "refusals": table(&snapshot.refusals),

@@ -104,6 +104,16 @@ fn two_nodes_that_restart_at_every_second_get_nobody_evicted() {
     }
     println!("evictions of the two that were down and up: {restarted}");
 
+    // Who restarts is not taken for two.
+    for node in &nodes {
+        let log = std::fs::read_to_string(node.home.with_extension("log")).unwrap();
+        assert!(!log.contains("home was copied"), "{}", node.name);
+        assert_eq!(
+            node.status().unwrap()["twins"].as_array().map(Vec::len),
+            Some(0)
+        );
+    }
+
     // The logs do say it when somebody is dead indeed.
     nodes[4].kill();
     let what = "the operator's log says who is dead";

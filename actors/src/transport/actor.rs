@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chorus_protocol::causality::lamport::{Clock, Observed};
 use chorus_protocol::delivery::{Inbox, Outbox};
@@ -24,23 +24,22 @@ use crate::gossip::since;
 use crate::messages::{Arrived, Ring, ToDirectory, ToGossip, ToTransport, TransportView};
 use crate::store::StoreHandle;
 use crate::transport::counters::Counters;
-use crate::transport::endpoint_of;
 use crate::transport::leaving::Leaving;
 use crate::transport::pauses::Pauses;
 use crate::transport::sockets::{Command, Event, Handle, Incoming, Lane, LinkState};
+use crate::transport::twins::Twins;
 
 /// Every counter of this actor's, so that one which never rose is shown as 0.
-const COUNTS: [&str; 7] = [
+const COUNTS: [&str; 8] = [
     "door_unwanted",
     "lamport_held",
     "lamport_jump",
     "outbox_full",
     "second_hand",
     "socket_orders_dropped",
+    "twins",
     "unreserved",
 ];
-/// How long a door may take to answer an introduction.
-const DOOR_PATIENCE: Duration = Duration::from_secs(3);
 /// What the actor needs.
 #[derive(Debug)]
 pub struct Arguments {
@@ -82,6 +81,8 @@ pub struct State {
     pub(super) reserve_at: Option<Micros>,
     /// Who was revoked a moment ago.
     pub(super) leaving: Leaving,
+    /// Nodes that run twice.
+    pub(super) twins: Twins,
     /// The newest run heard of each node.
     pub(super) runs: BTreeMap<NodeId, Incarnation>,
     pub(super) outboxes: BTreeMap<NodeId, Outbox>,
@@ -114,6 +115,7 @@ impl Actor for TransportActor {
             a,
             reserve_at: Some(Micros::ZERO),
             leaving: Leaving::default(),
+            twins: Twins::default(),
             runs: BTreeMap::new(),
             outboxes: BTreeMap::new(),
             inboxes: BTreeMap::new(),
@@ -240,6 +242,9 @@ impl State {
         if let Some(outbox) = self.outboxes.get_mut(&frame.from) {
             outbox.receiver(run);
         }
+        if let Message::Peers(news) = &frame.message {
+            self.told_of_itself(frame.from, news);
+        }
         match frame.message {
             Message::Deliver(deliver) => {
                 let (from, session) = (frame.from, frame.stamp.incarnation);
@@ -335,6 +340,7 @@ impl State {
                     Err(why) => tracing::debug!(node = %node.short(), %why, "door"),
                 }
             }
+            Event::Twins { key } => self.has_twin(CurveKey(key)),
             // The node's own task sees this too and ends the process.
             Event::FailOpen => tracing::error!("a stranger's key was let in"),
         }
@@ -347,34 +353,6 @@ impl State {
         if self.is_shut_out() {
             self.order(Command::Hangup { key: key.0 });
         }
-    }
-
-    /// A parent does not know us yet: show our entry at its door.
-    fn introduce(&mut self, key: CurveKey) {
-        let Some(member) = self.a.roster.by_curve(&key) else {
-            return;
-        };
-        let node = member.entry.node;
-        let Some(address) = self.address(&node) else {
-            return;
-        };
-        let message = Message::Introduce(self.a.introduction.clone());
-        let to = Audience {
-            node,
-            incarnation: None,
-        };
-        let Some(frame) = self.seal(Some(to), &message) else {
-            return;
-        };
-        self.tickets += 1;
-        self.doors.insert(self.tickets, node);
-        self.order(Command::AskDoor {
-            ticket: self.tickets,
-            key: key.0,
-            endpoint: endpoint_of(&address.host, address.door),
-            frame,
-            within: DOOR_PATIENCE,
-        });
     }
 
     fn refused(&mut self, why: Refusal) {
@@ -402,6 +380,7 @@ impl State {
             lamport: self.a.clock.time(),
             refusals: self.refusals.iter().map(|(name, n)| (*name, *n)).collect(),
             counters,
+            twins: self.twins.present(since(self.a.epoch)),
         }
     }
 }

@@ -6,6 +6,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
+
+use chorus_protocol::membership::twins::Ways;
 
 use super::config::{Bound, SocketsConfig};
 use super::counters::{Counters, count};
@@ -17,6 +20,7 @@ use super::outward::resubscribe;
 use super::porter::Porter;
 use super::readiness::Source;
 use super::zap::{DOOR, MESH};
+use crate::gossip::since;
 
 /// Keys whose way back through the ROUTER is remembered: a node has at most 100 children,
 /// and the links of a few others pass through it for a while.
@@ -224,33 +228,45 @@ fn open_door<T>(
 
 /// Which routing id of the ROUTER leads to which key. The key is what the handshake proved;
 /// the latest connection of a key wins; the oldest keys are forgotten first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Routes {
-    by_key: BTreeMap<Key, Vec<u8>>,
+    by_key: BTreeMap<Key, Ways>,
     order: VecDeque<Key>,
+    began: Instant,
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self {
+            by_key: BTreeMap::new(),
+            order: VecDeque::new(),
+            began: Instant::now(),
+        }
+    }
 }
 
 impl Routes {
-    /// A message of `key` came in under `id`.
-    pub fn learn(&mut self, key: Key, id: &[u8]) {
-        match self.by_key.get_mut(&key) {
-            Some(known) if known == id => return,
-            Some(known) => *known = id.to_vec(),
-            None => {
-                self.by_key.insert(key, id.to_vec());
-                self.order.push_back(key);
-            }
+    /// A message of `key` came in under `id`, which libzmq gives to one connection alone.
+    /// Whether it proves that two processes have that key.
+    pub fn learn(&mut self, key: Key, id: &[u8]) -> bool {
+        let ways = self.by_key.entry(key).or_default();
+        match ways.latest() {
+            Some(known) if known == id => return false,
+            Some(_) => {}
+            None => self.order.push_back(key),
         }
+        let twins = ways.heard(id, since(self.began));
         if self.order.len() > ROUTES_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.by_key.remove(&oldest);
         }
+        twins
     }
 
     /// The routing id that leads to `key`.
     pub fn find(&self, key: &Key) -> Option<&[u8]> {
-        self.by_key.get(key).map(Vec::as_slice)
+        self.by_key.get(key)?.latest()
     }
 
     /// Nobody is there any more.

@@ -8,7 +8,7 @@ use super::counters::count;
 use super::endpoint::receive;
 use super::inward::Which;
 use super::keys::Key;
-use super::messages::{Incoming, Lane};
+use super::messages::{Event, Incoming, Lane};
 use super::readiness::Source;
 use super::reading::{BURST, Left, hand_up, permit};
 use super::zmq_thread::Thread;
@@ -76,7 +76,9 @@ impl Thread {
             count(&self.counters.malformed);
             return Left::Some;
         };
-        self.inward.routes.learn(peer, id);
+        if self.inward.routes.learn(peer, id) {
+            self.report(Event::Twins { key: peer });
+        }
         // An empty one is a dialler's greeting, which says only where it is.
         if !bytes.is_empty() {
             self.hand_up_link(peer, std::mem::take(bytes), permit);

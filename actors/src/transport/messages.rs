@@ -122,6 +122,8 @@ pub enum Event {
         ticket: u64,
         result: Result<Vec<u8>, DoorError>,
     },
+    /// Two processes speak to our ROUTER with one key, by turns.
+    Twins { key: Key },
     /// Somebody was let in without an admitted key. Every socket is closed; the process must
     /// stop.
     FailOpen,

@@ -33,6 +33,7 @@ mod shares;
 pub mod sockets;
 mod told;
 mod turns;
+mod twins;
 mod zap;
 mod zmq_thread;
 

@@ -170,6 +170,7 @@ impl State {
             incarnation: self.a.incarnation,
             lamport,
         };
+        self.twins.said = stamp;
         let frame = wire::seal(&self.a.identity, &self.a.mesh, stamp, to, message);
         Some(frame.into())
     }

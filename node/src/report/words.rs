@@ -57,6 +57,17 @@ fn absent(status: &Value) -> Option<String> {
     ))
 }
 
+/// Who runs twice.
+fn twins(status: &Value) -> Option<String> {
+    let nodes: Vec<String> = status["twins"].as_array()?.iter().map(words).collect();
+    (!nodes.is_empty()).then(|| {
+        format!(
+            "two processes run with the keys of {}: a home was copied; stop one of them",
+            nodes.join(", ")
+        )
+    })
+}
+
 /// A node at a glance, for people.
 pub fn status_words(status: &Value) -> String {
     let s = |key: &str| words(&status[key]);
@@ -79,6 +90,9 @@ pub fn status_words(status: &Value) -> String {
     );
     if let Some(missing) = missing(status) {
         line("missing", missing);
+    }
+    if let Some(twins) = twins(status) {
+        line("twins", twins);
     }
     line("key", s("node"));
     line("mode", format!("{}, quorum {}", s("mode"), s("quorum")));
@@ -246,6 +260,13 @@ mod tests {
             absent(&json!({"absent": {"count": 0, "members": []}})),
             None
         );
+    }
+
+    #[test]
+    fn who_runs_twice_is_said_only_then() {
+        let said = twins(&json!({"twins": ["a1", "a2"]})).unwrap_or_default();
+        assert!(said.contains("keys of a1, a2: "), "{said}");
+        assert!(!status_words(&json!({"twins": []})).contains("twins"));
     }
 
     #[test]

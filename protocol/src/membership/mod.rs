@@ -3,3 +3,4 @@
 pub mod detector;
 pub mod peers;
 pub mod topology;
+pub mod twins;

@@ -1,10 +1,12 @@
-//! State: what the running node says of its disk, and of what it lost before this start.
+//! State: what the running node says of its disk, of what it lost before this start, and of
+//! homes that were copied.
 
 use serde_json::Value;
 
 use super::check::{Check, Grade};
 
-/// The disk now, the store, the journal and the small files as this start found them.
+/// The disk now, the store, the journal and the small files as this start found them; who runs
+/// twice.
 pub fn checks(health: &Value) -> Vec<Check> {
     let counter = |name: &str| health["counters"][name].as_u64().unwrap_or(0);
     let mut checks = vec![disk(
@@ -28,6 +30,19 @@ pub fn checks(health: &Value) -> Vec<Check> {
     if counter("entry_mended") > 0 {
         let detail = "mesh/entry or mesh/delegation was damaged; it was written anew";
         checks.push(Check::new("entry", Grade::Warn, detail));
+    }
+    let twins = health["twins"].as_array().into_iter().flatten();
+    let twins: Vec<&str> = twins.filter_map(Value::as_str).collect();
+    if !twins.is_empty() {
+        let detail = format!(
+            "two processes run with the keys of one node: {}",
+            twins.join(", ")
+        );
+        checks.push(
+            Check::new("twins", Grade::Fail, detail).hint(
+                "a home was copied: stop one of the two; `chorus join` makes a home of its own",
+            ),
+        );
     }
     checks
 }
@@ -105,6 +120,19 @@ mod tests {
         let checks = checks(&json!({ "counters": counters }));
         let row = |it: Check| (it.name, it.grade, it.detail);
         checks.into_iter().map(row).collect()
+    }
+
+    #[test]
+    fn a_node_that_runs_twice_is_a_failure() {
+        let rows = checks(&json!({"twins": ["a1"]}));
+        let twins = rows.iter().find(|row| row.name == "twins");
+        let twins = twins.map(|row| (row.grade, row.detail.ends_with(": a1")));
+        assert_eq!(twins, Some((Grade::Fail, true)));
+        assert!(
+            checks(&json!({"twins": []}))
+                .iter()
+                .all(|row| row.name != "twins")
+        );
     }
 
     #[test]
