@@ -127,11 +127,11 @@ fn a_demo_that_is_kept_says_by_which_program_to_look_at_it() {
     let looks = text.split('`').nth(1).expect("a command");
     // Nobody has it on his `PATH`.
     let looked = Command::new("sh").env_clear().args(["-c", looks]).output();
+    keeps.kill().expect("SIGKILL");
+    keeps.wait().expect("it is gone");
     let looked = looked.expect("a shell");
     assert!(looked.status.success(), "{looks}: {looked:?}");
     assert!(String::from_utf8_lossy(&looked.stdout).contains("s1-c1-a1"));
-    keeps.kill().expect("SIGKILL");
-    keeps.wait().expect("it is gone");
     std::fs::remove_file(&log).expect("it is removed");
     std::fs::remove_dir_all(&dir).expect("it is removed");
 }
