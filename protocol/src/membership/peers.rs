@@ -11,6 +11,8 @@
 //! that is clearly later undoes a word whatever its stamp, so a lie does not
 //! outlive the way it came.
 
+mod outcomes;
+
 use std::collections::BTreeMap;
 
 use crate::causality::gate::{Gate, Kind};
@@ -18,6 +20,7 @@ use crate::ids::{NodeId, Stamp};
 use crate::phase::field::PartialSum;
 use crate::units::Micros;
 use crate::wire::message::{PEER_NEWS_MAX, PeerEntry, PeerState};
+pub use outcomes::{Change, Drift};
 
 /// How long an evicted node stays in the table, so that people can see it.
 const KEEP_EVICTED: Micros = Micros::from_secs(3_600);
@@ -57,30 +60,6 @@ pub struct Peer {
     restored: bool,
     /// How much of its silence was our own sleep, which is not told as if it were news.
     forgiven: Micros,
-}
-
-/// A change of state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Change {
-    /// Of whom.
-    pub node: NodeId,
-    /// `None` when it was not known before.
-    pub from: Option<PeerState>,
-    /// What it is now.
-    pub to: PeerState,
-    /// How long it had been silent, for a loss; how long it had been away, for a return.
-    pub after: Micros,
-}
-
-/// How one peer's clock and link compare with ours: information, never a gate.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Drift {
-    /// Our Lamport time less the newest seen of the peer; negative when it is ahead.
-    pub lamport_gap: i64,
-    /// Half the smallest round trip, where one was measured.
-    pub latency: Option<Micros>,
-    /// Whether its newest stamp is older than the membership TTL.
-    pub lags: bool,
 }
 
 /// The table.
