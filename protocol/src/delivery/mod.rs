@@ -6,7 +6,12 @@
 //! a repetition is acknowledged again and not applied. When the receiver is
 //! restarted the session ends; what was not acknowledged goes into the next one
 //! under its old id, newly signed. Nothing is dropped silently: a full outbox
-//! refuses.
+//! refuses, and what it gives up is counted.
+//!
+//! For a peer that was not heard for a minute only what may be under way
+//! stays, for a gap in the numbers would stop the session; the rest is given up, or who
+//! leaves with a full outbox costs its megabytes for ever. What queues up so are answers to
+//! what the peer asked for, and it asks again when it is back.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -22,6 +27,10 @@ const WINDOW: usize = 16;
 const RETRY_FIRST: Micros = Micros::from_millis(250);
 /// Longest wait between two tries.
 const RETRY_MAX: Micros = Micros::from_secs(4);
+
+/// How long a peer may be silent before what was never sent to it is given up:
+/// twice the time after which it counts as gone where no detector watches it.
+const PATIENCE: Micros = Micros::from_secs(60);
 
 /// The outbox is full: the peer takes nothing. State has not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +48,10 @@ pub struct Outbox {
     sent: usize,
     retry_at: Micros,
     backoff: Micros,
+    /// Since when something waits and the peer is not heard, as far as that was looked at.
+    quiet: Option<Micros>,
+    /// How many commands were given up.
+    pub given_up: u64,
     /// How often something was sent again.
     pub retries: u64,
 }
@@ -57,6 +70,7 @@ impl Outbox {
 
     /// The receiver was heard in this incarnation. A new one begins a session.
     pub fn receiver(&mut self, incarnation: Incarnation) {
+        self.quiet = None;
         if self.receiver.is_none_or(|known| incarnation > known) {
             self.receiver = Some(incarnation);
             self.first = 1;
@@ -67,6 +81,7 @@ impl Outbox {
 
     /// What is to be sent now, and to which incarnation. The caller signs it.
     pub fn poll(&mut self, now: Micros) -> Option<(Incarnation, Vec<Deliver>)> {
+        self.give_up(now);
         let receiver = self.receiver?;
         if self.sent > 0 && now >= self.retry_at {
             self.retries += self.sent as u64;
@@ -92,11 +107,27 @@ impl Outbox {
         Some((receiver, batch))
     }
 
+    /// Drops what was never sent in this session when the peer has been quiet for too long.
+    fn give_up(&mut self, now: Micros) {
+        if self.waiting.is_empty() {
+            self.quiet = None;
+            return;
+        }
+        let since = *self.quiet.get_or_insert(now);
+        let unsent = self.waiting.len().saturating_sub(WINDOW);
+        if unsent > 0 && now.since(since) >= PATIENCE {
+            self.waiting.truncate(WINDOW);
+            self.waiting.shrink_to_fit();
+            self.given_up += unsent as u64;
+        }
+    }
+
     /// The receiver has everything of this session up to `seq`.
     pub fn acknowledged(&mut self, from: Incarnation, seq: u64) {
         if self.receiver != Some(from) {
             return;
         }
+        self.quiet = None;
         let done =
             (seq.saturating_add(1).saturating_sub(self.first) as usize).min(self.waiting.len());
         if done > 0 {
@@ -287,5 +318,65 @@ mod tests {
         assert_eq!(inbox.take(Incarnation(5), deliver(1)).0.len(), 1);
         assert_eq!(inbox.take(Incarnation(4), deliver(2)), (vec![], None));
         assert_eq!(inbox.take(Incarnation(5), deliver(u64::MAX)).0, vec![]);
+    }
+
+    /// An outbox full of commands for a peer that says nothing for `silence`.
+    fn left_alone(silence: Micros) -> Outbox {
+        let mut out = Outbox::default();
+        out.receiver(Incarnation(1));
+        for n in 0..OUTBOX_MAX as u32 {
+            assert!(out.push(command(n)).is_ok());
+        }
+        for second in 0..=silence.as_millis() / 1_000 {
+            out.poll(Micros::from_secs(second));
+        }
+        out
+    }
+
+    /// What `out` brings to an inbox from then on, everything being acknowledged.
+    fn brought(out: &mut Outbox, inbox: &mut Inbox, run: Incarnation) -> Vec<Command> {
+        let mut applied = Vec::new();
+        let mut now = Micros::from_secs(1_000);
+        while !out.is_empty() {
+            now = now + RETRY_MAX;
+            for deliver in out.poll(now).into_iter().flat_map(|(_, batch)| batch) {
+                let (ready, ack) = inbox.take(Incarnation(7), deliver);
+                applied.extend(ready);
+                out.acknowledged(run, ack.map_or(0, |ack| ack.seq));
+            }
+        }
+        applied
+    }
+
+    #[test]
+    fn who_is_back_within_its_time_gets_everything() {
+        let mut out = left_alone(Micros::from_secs(59));
+        assert_eq!((out.len(), out.given_up), (OUTBOX_MAX, 0));
+        // One word begins its time anew.
+        out.receiver(Incarnation(1));
+        out.poll(Micros::from_secs(118));
+        assert_eq!((out.len(), out.given_up), (OUTBOX_MAX, 0));
+        out.receiver(Incarnation(1));
+        let all: Vec<_> = (0..OUTBOX_MAX as u32).map(command).collect();
+        let run = Incarnation(1);
+        assert_eq!(brought(&mut out, &mut Inbox::default(), run), all);
+    }
+
+    #[test]
+    fn of_what_waits_for_the_departed_only_what_may_be_under_way_stays() {
+        for restarted in [false, true] {
+            let mut out = left_alone(Micros::from_secs(61));
+            let unsent = (OUTBOX_MAX - WINDOW) as u64;
+            assert_eq!((out.len(), out.given_up), (WINDOW, unsent));
+            // Should it come back, the numbers go on without a gap.
+            let run = Incarnation(1 + u64::from(restarted));
+            out.receiver(run);
+            let mut expected: Vec<_> = (0..WINDOW as u32).map(command).collect();
+            for n in 900..1_000 {
+                assert!(out.push(command(n)).is_ok());
+                expected.push(command(n));
+            }
+            assert_eq!(brought(&mut out, &mut Inbox::default(), run), expected);
+        }
     }
 }
