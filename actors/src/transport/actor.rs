@@ -372,6 +372,8 @@ impl State {
             "delivery_waiting",
             outboxes.clone().map(|o| o.len() as u64).sum(),
         ));
+        let given_up = outboxes.clone().map(|o| o.given_up).sum();
+        counters.push(("delivery_given_up", given_up));
         counters.push(("delivery_retries", outboxes.map(|o| o.retries).sum()));
         let inboxes = self.inboxes.values();
         counters.push(("delivery_duplicates", inboxes.map(|i| i.duplicates).sum()));
