@@ -63,6 +63,13 @@ counters! {
     not_allowed,
     /// Messages with a wrong number of parts.
     malformed,
+    /// Connections to a socket of the mesh that ended without having shaken hands.
+    unshaken,
+    /// Times that a socket of the mesh let no further connection come, since too many had
+    /// not shaken hands, or too many there were.
+    gate_shut,
+    /// Members that asked for too many topics: they are not let in for a while.
+    topics_refused,
     /// Times that the listening sockets were rebuilt because a key was removed.
     rebuilt,
     /// Attempts to listen again that found the address still in use.

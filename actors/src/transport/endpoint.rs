@@ -12,6 +12,10 @@ const HWM: i32 = 1000;
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// Largest message at the door, bytes: a token or a signed entry fits, a flood does not pay.
 pub const DOOR_BYTES_MAX: usize = 4 * 1024;
+/// Largest message to a publisher, bytes: what CURVE needs for its handshake, and a topic.
+pub const SUBSCRIPTION_BYTES_MAX: usize = 512;
+/// Longest topic that is subscribed to, bytes.
+pub const TOPIC_BYTES_MAX: usize = 256;
 /// What CURVE adds to a part: command name, nonce, flags, authenticator. libzmq measures
 /// the encrypted part, so the limit it gets is that much higher.
 const CURVE_OVERHEAD: usize = 33;
@@ -62,7 +66,7 @@ pub fn listener(
     socket.set_curve_server(true)?;
     socket.set_curve_secretkey(&keys.secret)?;
     socket.set_zap_domain(domain)?;
-    if kind == zmq::PUB {
+    if kind == zmq::XPUB {
         // Subscribers ask, and say nothing else: each of their heartbeats names the time
         // after which libzmq ends the connection if another does not come.
         socket.set_heartbeat_ivl(0)?;
@@ -81,7 +85,11 @@ pub fn dialler(
     keys: &CurveKeys,
     server: &Key,
 ) -> zmq::Result<zmq::Socket> {
-    let socket = limited(context, kind, FRAME_BYTES_MAX)?;
+    let bytes_max = match kind {
+        zmq::XPUB => SUBSCRIPTION_BYTES_MAX,
+        _ => FRAME_BYTES_MAX,
+    };
+    let socket = limited(context, kind, bytes_max)?;
     socket.set_curve_serverkey(server)?;
     socket.set_curve_publickey(&keys.public)?;
     socket.set_curve_secretkey(&keys.secret)?;

@@ -6,19 +6,21 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chorus_protocol::membership::twins::Ways;
 
 use super::config::{Bound, SocketsConfig};
 use super::counters::{Counters, count};
-use super::endpoint::{DOOR_BYTES_MAX, FRAME_BYTES_MAX, listener, tcp};
+use super::endpoint::{DOOR_BYTES_MAX, FRAME_BYTES_MAX, SUBSCRIPTION_BYTES_MAX, listener, tcp};
 use super::error::Error;
+use super::gate::{Bounds, Gate};
 use super::inner_door::InnerDoor;
 use super::keys::{CurveKeys, Key};
 use super::outward::resubscribe;
 use super::porter::Porter;
 use super::readiness::Source;
+use super::topics::Topics;
 use super::zap::{DOOR, MESH};
 use crate::gossip::since;
 
@@ -26,8 +28,13 @@ use crate::gossip::since;
 /// and the links of a few others pass through it for a while.
 const ROUTES_MAX: usize = 1024;
 
+/// Connections that wait at the door to be taken: libzmq's own number.
+const BACKLOG: i32 = 100;
+/// Between two warnings that a gate was shut: a crowd that comes again and again is one.
+const CROWD_TOLD: Duration = Duration::from_secs(60);
+
 /// Which listening socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Which {
     Router,
     Publisher,
@@ -48,6 +55,10 @@ pub struct Inward {
     porter: Porter,
     /// Goes after the porter that leads there.
     _inner_door: InnerDoor,
+    /// When it was last told that there is a crowd.
+    crowd_told: Option<Instant>,
+    /// What is subscribed to at the publisher.
+    pub topics_there: Topics,
     pub routes: Routes,
     /// Whether a socket was made since this was last taken back.
     pub made: bool,
@@ -57,8 +68,11 @@ struct Listening {
     which: Which,
     /// As asked for until bound, then with the real port.
     endpoint: String,
+    bounds: Bounds,
+    /// How often it was opened.
+    opened: u64,
     /// None while the address is not free again after a rebuild.
-    socket: Option<zmq::Socket>,
+    gate: Option<Gate>,
 }
 
 impl Inward {
@@ -70,10 +84,17 @@ impl Inward {
     ) -> Result<Self, Error> {
         let ports = config.ports;
         let bind = |which, endpoint| {
+            let bounds = match which {
+                // The porter's affair.
+                Which::Door => Bounds::none(),
+                _ => Bounds::of_this_process(),
+            };
             let mut one = Listening {
                 which,
                 endpoint,
-                socket: None,
+                bounds,
+                opened: 0,
+                gate: None,
             };
             match one.open(&context, &config.keys, &[]) {
                 Ok(()) => Ok(one),
@@ -103,6 +124,8 @@ impl Inward {
             listening: [router, publisher, subscriber, door],
             porter,
             _inner_door: inner_door,
+            crowd_told: None,
+            topics_there: Topics::default(),
             routes: Routes::default(),
             made: true,
         })
@@ -123,20 +146,58 @@ impl Inward {
     /// One socket, if it is open.
     pub fn socket(&self, which: Which) -> Option<&zmq::Socket> {
         let mut all = self.listening.iter();
-        all.find(|one| one.which == which)?.socket.as_ref()
+        let gate = all.find(|one| one.which == which)?.gate.as_ref();
+        gate.map(Gate::socket)
     }
 
-    /// What is to be waited for together with the others. The PUB has nothing to read.
+    /// What is to be waited for together with the others. The publisher is looked at when it
+    /// publishes.
     pub fn sources(&self) -> impl Iterator<Item = (Source, &zmq::Socket)> {
-        self.listening.iter().filter_map(|one| {
-            let source = match one.which {
-                Which::Router => Source::Router,
-                Which::Subscriber => Source::Subscriber,
-                Which::Door => Source::Door,
-                Which::Publisher => return None,
+        let open = self.listening.iter();
+        let open = open.filter_map(|one| Some((one.which, one.gate.as_ref()?)));
+        open.flat_map(|(which, gate)| {
+            let source = match which {
+                Which::Router => Some(Source::Router),
+                Which::Subscriber => Some(Source::Subscriber),
+                Which::Door => Some(Source::Door),
+                Which::Publisher => None,
             };
-            Some((source, one.socket.as_ref()?))
+            let socket = source.map(|source| (source, gate.socket()));
+            socket
+                .into_iter()
+                .chain([(Source::Gate(which), gate.events())])
         })
+    }
+
+    /// Sees who came to these sockets and who left.
+    pub fn look_at_gates(&mut self, now: Instant) {
+        for one in MESH_SOCKETS.into_iter().chain([Which::Door]) {
+            self.look_at_gate(one, now);
+        }
+    }
+
+    /// Sees who came to one socket and who left.
+    pub fn look_at_gate(&mut self, which: Which, now: Instant) {
+        let mut all = self.listening.iter_mut();
+        let one = all.find(|one| one.which == which);
+        let Some(gate) = one.and_then(|one| one.gate.as_mut()) else {
+            return;
+        };
+        let told = match gate.look(now, &self.counters) {
+            Ok(false) => return,
+            Ok(true) => None,
+            Err(error) => Some(error),
+        };
+        let new = |at| now.saturating_duration_since(at) >= CROWD_TOLD;
+        if self.crowd_told.is_none_or(new) {
+            let error = told.map(|error| error.to_string());
+            tracing::warn!(
+                ?which,
+                error,
+                "a crowd that does not shake hands: nobody new is let in until it is gone"
+            );
+        }
+        self.crowd_told = Some(now);
     }
 
     /// Takes over the subscriptions of the SUB.
@@ -153,14 +214,17 @@ impl Inward {
     pub fn rebuild(&mut self, which: &[Which]) {
         for one in &mut self.listening {
             if which.contains(&one.which)
-                && let Some(socket) = one.socket.take()
+                && let Some(gate) = one.gate.take()
             {
                 // Whatever is queued for a removed key must not go out.
-                let _ = socket.set_linger(0);
+                let _ = gate.socket().set_linger(0);
             }
         }
         if which.contains(&Which::Router) {
             self.routes = Routes::default();
+        }
+        if which.contains(&Which::Publisher) {
+            self.topics_there = Topics::default();
         }
         count(&self.counters.rebuilt);
     }
@@ -168,7 +232,7 @@ impl Inward {
     /// Tries to listen again where it was closed. True when all are open.
     pub fn reopen(&mut self) -> bool {
         for one in &mut self.listening {
-            if one.socket.is_some() {
+            if one.gate.is_some() {
                 continue;
             }
             match one.open(&self.context, &self.keys, &self.topics) {
@@ -176,7 +240,7 @@ impl Inward {
                 Err(_) => count(&self.counters.rebind_retried),
             }
         }
-        self.listening.iter().all(|one| one.socket.is_some())
+        self.listening.iter().all(|one| one.gate.is_some())
     }
 }
 
@@ -189,7 +253,7 @@ impl Listening {
     ) -> zmq::Result<()> {
         let (kind, domain, bytes_max) = match self.which {
             Which::Router => (zmq::ROUTER, MESH, FRAME_BYTES_MAX),
-            Which::Publisher => (zmq::PUB, MESH, FRAME_BYTES_MAX),
+            Which::Publisher => (zmq::XPUB, MESH, SUBSCRIPTION_BYTES_MAX),
             Which::Subscriber => (zmq::SUB, MESH, FRAME_BYTES_MAX),
             Which::Door => (zmq::ROUTER, DOOR, DOOR_BYTES_MAX),
         };
@@ -198,11 +262,16 @@ impl Listening {
             resubscribe(&socket, &[], topics)?;
         }
         socket.set_ipv6(self.endpoint.contains('['))?;
-        socket.bind(&self.endpoint)?;
-        if let Ok(real) = socket.get_last_endpoint()? {
+        // These still come in after the gate is shut.
+        socket.set_backlog(i32::try_from(self.bounds.unfinished / 2).unwrap_or(BACKLOG))?;
+        self.opened += 1;
+        let number = 4 * self.opened + self.which as u64;
+        let gate = Gate::new(context, socket, number, self.bounds)?;
+        gate.socket().bind(&self.endpoint)?;
+        if let Ok(real) = gate.socket().get_last_endpoint()? {
             self.endpoint = real;
         }
-        self.socket = Some(socket);
+        self.gate = Some(gate);
         Ok(())
     }
 }

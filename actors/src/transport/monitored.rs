@@ -4,7 +4,19 @@
 //! sends an event without regard to who reads, and blocks for ever (with it every socket of
 //! the process) when nobody is there to read it.
 
+use zmq::SocketEvent::{
+    self, ACCEPTED, DISCONNECTED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_NO_DETAIL,
+    HANDSHAKE_FAILED_PROTOCOL, HANDSHAKE_SUCCEEDED, LISTENING,
+};
+
+use super::crowd::Arrival;
 use super::messages::LinkState;
+
+const FAILED: [SocketEvent; 3] = [
+    HANDSHAKE_FAILED_AUTH,
+    HANDSHAKE_FAILED_NO_DETAIL,
+    HANDSHAKE_FAILED_PROTOCOL,
+];
 
 /// A connecting socket and the reading end of its monitor.
 pub struct Monitored {
@@ -17,21 +29,45 @@ pub struct Monitored {
 impl Monitored {
     /// Watches `socket`, which has not connected yet. `number` is used once in a context.
     pub fn new(context: &zmq::Context, socket: zmq::Socket, number: u64) -> zmq::Result<Self> {
-        use zmq::SocketEvent::{
-            DISCONNECTED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_NO_DETAIL,
-            HANDSHAKE_FAILED_PROTOCOL, HANDSHAKE_SUCCEEDED,
-        };
-        let wanted = [
-            DISCONNECTED,
-            HANDSHAKE_FAILED_AUTH,
-            HANDSHAKE_FAILED_NO_DETAIL,
-            HANDSHAKE_FAILED_PROTOCOL,
-            HANDSHAKE_SUCCEEDED,
-        ];
-        let mask = wanted.iter().fold(0, |mask, event| mask | event.to_raw());
-        let name = format!("inproc://chorus-monitor-{number}");
+        let wanted = [DISCONNECTED, HANDSHAKE_SUCCEEDED];
+        Self::with(context, socket, format!("connects-{number}"), &wanted, None)
+    }
+
+    /// Watches `socket`, which has yet to listen. `number` is used once in a context.
+    pub fn listening(
+        context: &zmq::Context,
+        socket: zmq::Socket,
+        number: u64,
+    ) -> zmq::Result<Self> {
+        let wanted = [LISTENING, ACCEPTED, DISCONNECTED, HANDSHAKE_SUCCEEDED];
+        // Strangers make events as fast as they can connect: with a bound on what waits here
+        // libzmq's I/O thread would wait for us, with the lock in hand that we need to stop it.
+        let unbounded = Some(0);
+        Self::with(
+            context,
+            socket,
+            format!("listens-{number}"),
+            &wanted,
+            unbounded,
+        )
+    }
+
+    /// Failed handshakes are told of in any case.
+    fn with(
+        context: &zmq::Context,
+        socket: zmq::Socket,
+        name: String,
+        wanted: &[SocketEvent],
+        waiting_max: Option<i32>,
+    ) -> zmq::Result<Self> {
+        let wanted = FAILED.iter().chain(wanted);
+        let mask = wanted.fold(0, |mask, event| mask | event.to_raw());
+        let name = format!("inproc://chorus-monitor-{name}");
         let events = context.socket(zmq::PAIR)?;
         events.set_linger(0)?;
+        if let Some(most) = waiting_max {
+            events.set_rcvhwm(most)?;
+        }
         socket.monitor(&name, i32::from(mask))?;
         let watched = Self {
             socket,
@@ -51,13 +87,22 @@ impl Monitored {
 
     /// What was seen since this was last asked.
     pub fn seen(&self) -> Vec<LinkState> {
-        let mut states = Vec::new();
-        while let Ok(parts) = self.events.recv_multipart(zmq::DONTWAIT) {
-            let number = parts.first().and_then(|part| part.first_chunk::<2>());
-            let event = number.map(|bytes| u16::from_ne_bytes(*bytes));
-            states.extend(event.map(state));
-        }
-        states
+        self.told().map(|(event, _)| state(event)).collect()
+    }
+
+    /// Who came to a socket that listens, and who left, since this was last asked.
+    pub fn arrivals(&self) -> impl Iterator<Item = Arrival> {
+        self.told()
+            .filter_map(|(event, value)| arrival(event, value))
+    }
+
+    /// The events that wait, each with its number and its value.
+    fn told(&self) -> impl Iterator<Item = (u16, i32)> {
+        std::iter::from_fn(|| self.events.recv_multipart(zmq::DONTWAIT).ok()).filter_map(|parts| {
+            let (event, value) = parts.first()?.split_first_chunk::<2>()?;
+            let value = value.first_chunk::<4>()?;
+            Some((u16::from_ne_bytes(*event), i32::from_ne_bytes(*value)))
+        })
     }
 }
 
@@ -68,12 +113,21 @@ impl Drop for Monitored {
 }
 
 fn state(event: u16) -> LinkState {
-    if event == zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw() {
-        LinkState::Up
-    } else if event == zmq::SocketEvent::HANDSHAKE_FAILED_AUTH.to_raw() {
-        LinkState::Refused
-    } else {
-        LinkState::Down
+    match SocketEvent::from_raw(event) {
+        HANDSHAKE_SUCCEEDED => LinkState::Up,
+        HANDSHAKE_FAILED_AUTH => LinkState::Refused,
+        _ => LinkState::Down,
+    }
+}
+
+fn arrival(event: u16, value: i32) -> Option<Arrival> {
+    match SocketEvent::from_raw(event) {
+        LISTENING => Some(Arrival::Listens(value)),
+        ACCEPTED => Some(Arrival::Came(value)),
+        HANDSHAKE_SUCCEEDED => Some(Arrival::Greeted),
+        DISCONNECTED => Some(Arrival::Ended(value)),
+        failed if FAILED.contains(&failed) => Some(Arrival::Failed),
+        _ => None,
     }
 }
 

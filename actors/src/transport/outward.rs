@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::counters::{Counters, count};
-use super::endpoint::{connect, dialler};
+use super::endpoint::{connect, dialler, receive};
 use super::keys::{CurveKeys, Key};
 use super::messages::LinkState;
 use super::monitored::Monitored;
 use super::names::Names;
 use super::readiness::Source;
+use super::topics::Topics;
 
 /// Links at once: parents, and the few that are tried in their place.
 const LINKS_MAX: usize = 16;
@@ -35,6 +36,8 @@ pub struct Outward {
     /// The endpoint with an address for a name; none until the name resolves.
     to: Option<String>,
     down_since: Option<Instant>,
+    /// What the other side wants to be told of.
+    topics: Topics,
 }
 
 /// A sibling's publisher, listened to.
@@ -61,6 +64,19 @@ pub struct Link {
     pub dealer: Outward,
     pub hears: Option<Outward>,
     pub heard: Option<Outward>,
+}
+
+impl Link {
+    /// Reads what the other side subscribed to. False if that was too much: it is told
+    /// nothing more until it is dialled again.
+    pub fn look_at_topics(&mut self, key: Key) -> bool {
+        let heard = self.heard.as_mut();
+        let fair = heard.is_none_or(|heard| heard.look_at_topics(key));
+        if !fair {
+            self.heard = None;
+        }
+        fair
+    }
 }
 
 /// All outward connections of a node.
@@ -156,7 +172,7 @@ impl Outwards {
                 .map(|endpoint| open(zmq::SUB, endpoint, &topics))
                 .transpose()?,
             heard: subscriber
-                .map(|endpoint| open(zmq::PUB, endpoint, &[]))
+                .map(|endpoint| open(zmq::XPUB, endpoint, &[]))
                 .transpose()?,
         })
     }
@@ -309,6 +325,7 @@ impl Outwards {
             endpoint: endpoint.to_owned(),
             to,
             down_since: Some(now),
+            topics: Topics::default(),
         })
     }
 
@@ -337,6 +354,18 @@ impl Outward {
     /// The socket itself.
     pub fn socket(&self) -> &zmq::Socket {
         &self.watched.socket
+    }
+
+    fn look_at_topics(&mut self, key: Key) -> bool {
+        while let Some(received) = receive(&self.watched.socket) {
+            let [message] = received.parts.as_slice() else {
+                return false;
+            };
+            if self.topics.take(message, Some(key)).is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Reads the monitor. Down counts from the first sign of it, however often it is tried.

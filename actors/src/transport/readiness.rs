@@ -15,6 +15,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::inward::Which;
 use super::keys::Key;
 
 /// Notices taken from the kernel at once; the rest comes with the next wait.
@@ -31,6 +32,8 @@ pub enum Source {
     Dealer(Key),
     Router,
     Door,
+    /// Who comes to a listening socket, and who leaves.
+    Gate(Which),
     Hears(Key),
     Sibling(Key),
     Question(u64),

@@ -51,6 +51,10 @@ impl Thread {
             // Together, in [`Thread::read_links`].
             Source::Router | Source::Dealer(_) => Left::Nothing,
             Source::Door => self.read_door(now),
+            Source::Gate(which) => {
+                self.inward.look_at_gate(which, now);
+                Left::Nothing
+            }
             Source::Question(ticket) => {
                 if let Some(answer) = self.questions.answered(ticket) {
                     self.report(Event::DoorAnswer {

@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 
 pub use super::config::{Bound, Ports, SocketsConfig};
 use super::counters::{Counters, count};
+use super::endpoint::TOPIC_BYTES_MAX;
 pub use super::endpoint::{DOOR_BYTES_MAX, FRAME_BYTES_MAX};
 pub use super::error::Error;
 use super::inbox::{Inbox, Waker};
@@ -90,7 +91,7 @@ fn check(command: &Command) -> Result<(), SendError> {
                 return Err(SendError::TooManyTopics(topics));
             }
             let longest = sub.iter().chain(sib).map(Vec::len).max();
-            (longest.unwrap_or(0), 1024)
+            (longest.unwrap_or(0), TOPIC_BYTES_MAX)
         }
         _ => return Ok(()),
     };

@@ -4,9 +4,10 @@
 //! Invariant: without this handler CURVE lets everyone in, so it is up before any socket
 //! binds, and it refuses every mechanism but CURVE.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 use super::counters::{Counters, count};
 use super::keys::Key;
@@ -25,6 +26,8 @@ pub struct Zap {
     /// Members let in since the listening sockets were last built: only their removal can
     /// leave a connection open. At most as large as the allow-list.
     admitted: BTreeSet<Key>,
+    /// Members that are not let in for a while, and until when: at most the allow-list.
+    shut_out: BTreeMap<Key, Instant>,
     /// The wrong key that is being tried on ourselves.
     pub probe: Option<Key>,
     counters: Arc<Counters>,
@@ -40,6 +43,7 @@ impl Zap {
             socket,
             allow: Arc::default(),
             admitted: BTreeSet::new(),
+            shut_out: BTreeMap::new(),
             probe: None,
             counters: Arc::default(),
         })
@@ -58,7 +62,17 @@ impl Zap {
 
     /// Whether a member's frames are to be taken.
     pub fn allows(&self, key: &Key) -> bool {
-        self.allow.contains(key)
+        self.allow.contains(key) && !self.shut_out.contains_key(key)
+    }
+
+    /// Lets a member in no more until then. True if it was let in before.
+    pub fn shut_out(&mut self, key: Key, until: Instant) -> bool {
+        self.allow.contains(&key) && self.shut_out.insert(key, until).is_none()
+    }
+
+    /// Lets those in again whose time is over.
+    pub fn forgive(&mut self, now: Instant) {
+        self.shut_out.retain(|_, until| now < *until);
     }
 
     /// Takes over a new allow-list. Returns the keys that left it, and whether one of them
@@ -66,6 +80,7 @@ impl Zap {
     pub fn replace_allow(&mut self, allow: Arc<BTreeSet<Key>>) -> (Vec<Key>, bool) {
         let removed: Vec<Key> = self.allow.difference(&allow).copied().collect();
         let connected = removed.iter().any(|key| self.admitted.contains(key));
+        self.shut_out.retain(|key, _| allow.contains(key));
         self.allow = allow;
         (removed, connected)
     }
@@ -109,7 +124,7 @@ impl Zap {
     }
 
     fn judge_key(&mut self, domain: &[u8], key: Key) -> Verdict {
-        if domain == MESH.as_bytes() && self.allow.contains(&key) {
+        if domain == MESH.as_bytes() && self.allows(&key) {
             self.admitted.insert(key);
             return Verdict::Admit(key);
         }
@@ -215,6 +230,19 @@ mod tests {
             zap.replace_allow(without(&[[3; 32]])),
             (vec![[1; 32]], true)
         );
+    }
+
+    #[test]
+    fn a_member_that_is_shut_out_comes_back_when_its_time_is_over() {
+        let mut zap = handler(&[[1; 32], [2; 32]]);
+        let until = Instant::now() + std::time::Duration::from_secs(1);
+        assert!(zap.shut_out([1; 32], until));
+        assert!(!zap.shut_out([1; 32], until));
+        assert!(!zap.shut_out([3; 32], until));
+        assert!(!admits(&mut zap, MESH, "CURVE", &[1; 32]) && !zap.allows(&[1; 32]));
+        assert!(admits(&mut zap, MESH, "CURVE", &[2; 32]));
+        zap.forgive(until);
+        assert!(admits(&mut zap, MESH, "CURVE", &[1; 32]) && zap.allows(&[1; 32]));
     }
 
     #[test]

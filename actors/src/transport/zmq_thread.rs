@@ -90,7 +90,7 @@ pub(super) struct Thread {
     next_probe: Instant,
     next_tick: Instant,
     /// Some listening socket waits for its address.
-    closed: bool,
+    pub(super) closed: bool,
     /// Commands were left when their turn was over.
     backlog: bool,
     pub(super) next: Next,
@@ -272,24 +272,6 @@ impl Thread {
         }
     }
 
-    fn publish(&mut self, topic: &[u8], frame: &[u8]) {
-        count(&self.counters.published);
-        let heard = self
-            .outward
-            .links
-            .values()
-            .filter_map(|link| link.heard.as_ref());
-        let sockets = self
-            .inward
-            .socket(Which::Publisher)
-            .into_iter()
-            .chain(heard.map(|one| one.socket()));
-        for socket in sockets {
-            // A PUB never refuses: it drops for a subscriber that is behind by its queue.
-            let _ = socket.send_multipart([topic, frame], zmq::DONTWAIT);
-        }
-    }
-
     fn send_to(&mut self, to: &Key, frame: &[u8]) {
         let sent = if let Some(link) = self.outward.links.get(to) {
             self.inbox.readiness.look_again(Source::Dealer(*to));
@@ -356,6 +338,9 @@ impl Thread {
             });
         }
         self.inward.made |= self.unwatched;
+        self.inward.look_at_gates(now);
+        self.zap.forgive(now);
+        self.look_at_topics(now);
         // Also finds out that every handle is gone, which wakes nobody.
         self.perform_commands(now);
         self.tend_probe(now);
