@@ -77,6 +77,7 @@ suite phase -p chorus-protocol --test phase_table          # the table, with 30,
 suite flood -p chorus-node --test flood                    # a million bad frames at a live node
 suite kill -p chorus-node --test kill                      # 100 kills under load
 suite restarts -p chorus-node --test restarts              # two nodes, every second, a minute
+suite copied -p chorus-node --test copied                  # a home that runs twice
 suite half -p chorus-node --test half                      # 15 of 30 real nodes die
 suite fabric -p chorus-node --test fabric                  # cuts up to 120 s, losses, pauses
 suite latency -p chorus-node --test latency                # 50 ms and 300 ms one way

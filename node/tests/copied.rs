@@ -63,6 +63,9 @@ fn a_parent_notices_that_two_run_with_one_home() {
     assert_eq!(doctor(&parent), Some(json!("fail")));
     assert_eq!(errors(&parent), 1);
 
+    if std::env::var_os("CHORUS_SOAK").is_none() {
+        return; // a minute until it is forgotten
+    }
     // The later start of one of them makes it a later run than the other: still two.
     copy.kill();
     until("it is forgotten", Duration::from_secs(90), || {
@@ -93,5 +96,6 @@ fn a_node_that_restarts_is_no_twin() {
     while began.elapsed() < Duration::from_secs(16) {
         assert_eq!((twins(&parent), errors(&parent)), (json!([]), 0));
         assert_ne!(twins(&child), json!(["a1"]));
+        std::thread::sleep(Duration::from_millis(200));
     }
 }

@@ -207,7 +207,9 @@ fn a_member_revoked_while_it_was_away_is_refused_and_told() {
     // It knocks on, ever less often; who turns it away says so once.
     support::hold(Duration::from_secs(15));
     let log = std::fs::read_to_string(node.home.with_extension("log")).unwrap();
-    let knocks = log.matches("a revoked node was refused at the door").count();
+    let knocks = log
+        .matches("a revoked node was refused at the door")
+        .count();
     assert_eq!(knocks, 1, "{log}");
     assert_eq!(grade(&gone, "node"), "fail");
     assert_eq!(grade(&node, "revoked member"), "ok");

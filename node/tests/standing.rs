@@ -116,7 +116,11 @@ fn who_has_no_parent_lives_and_is_not_ready_and_who_was_shut_out_is_neither() {
     let metrics = get(&agent, "/metrics").1;
     assert!(metrics.contains("chorus_revoked{"));
     // What never happened is there as well.
-    for never in ["reason=\"forged\"} 0", "event=\"second_hand\"} 0", "state=\"OK\"} 1"] {
+    for never in [
+        "reason=\"forged\"} 0",
+        "event=\"second_hand\"} 0",
+        "state=\"OK\"} 1",
+    ] {
         assert!(metrics.contains(never), "{never}: {metrics}");
     }
     // What a container's health is taken from: refused, and still one object.

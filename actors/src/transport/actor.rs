@@ -361,6 +361,7 @@ impl State {
     }
 
     pub(super) fn count(&mut self, counter: &'static str) {
+        debug_assert!(COUNTS.contains(&counter), "{counter} is not in the list");
         *self.counts.entry(counter).or_default() += 1;
     }
 

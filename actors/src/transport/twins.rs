@@ -47,7 +47,7 @@ impl State {
         let Some(member) = self.a.roster.by_curve(&key) else {
             return;
         };
-        let (node, name) = (member.entry.node, member.entry.name.clone());
+        let (node, name) = (member.entry.node, member.entry.name);
         if self.twins.notice(node, CHILD_RUNS, since(self.a.epoch)) {
             self.count("twins");
             tracing::error!(

@@ -129,7 +129,8 @@ async fn a_crowd_at_the_door_keeps_nobody_out() {
     guest.socket.send("good day", 0).unwrap();
     let asked = until(&mut host.up.door, || {}, |_| true).await;
     assert_eq!(asked.bytes, b"good day");
-    assert!(read(&host.counters.door_cut) >= 100);
+    // All but those who may wait and those who may be inside.
+    assert!(read(&host.counters.door_cut) >= 200 - 64 - 64);
     drop(crowd);
 }
 

@@ -94,7 +94,9 @@ fn new_config(ctx: &Context, net: &NetArgs) -> Result<String, Failure> {
     Settings::load(&ctx)?;
     let written = chorus_storage::Home::at(&ctx.dir).config();
     // The same words again go on with what a kill had cut off.
-    if written.exists() && !std::fs::read_to_string(written).is_ok_and(|there| there.ends_with(&text)) {
+    if written.exists()
+        && !std::fs::read_to_string(written).is_ok_and(|there| there.ends_with(&text))
+    {
         let message = "there is a chorus.toml in this home already; --listen and --advertise would not be heeded";
         return Err(Failure::usage("config_exists", message)
             .hint("put `listen` and `advertise` under [net] in that file instead"));

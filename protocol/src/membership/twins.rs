@@ -82,7 +82,7 @@ mod tests {
     fn proves(said: &[(&str, u64)]) -> bool {
         let mut ways = Ways::default();
         let mut heard = |(way, at): &(&str, u64)| ways.heard(way.as_bytes(), ms(*at));
-        said.iter().map(&mut heard).any(|proved| proved)
+        said.iter().any(&mut heard)
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
         // A home from an old backup: the later run of then is no process of now.
         let mut old = told(me, stamp(9, 3));
         old.age_ms = FRESH_MS + 1;
-        assert!(!is(old.clone()));
+        assert!(!is(old));
         (old.age_ms, old.state) = (0, PeerState::Evicted);
         assert!(!is(old));
     }
