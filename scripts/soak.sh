@@ -54,7 +54,7 @@ part() {
     echo "begins  $name after $SECONDS s, $((left / 60)) minutes left"
     counted "$log" timeout --kill-after=60 "$left" "$@"
     # What a part measured stands in the record, not only that it passed.
-    grep -E "^skipped: |REPRODUCE WITH|$measured" "$log" | cut -c1-200 | sed 's/^/        /' || true
+    grep -E "^(test .* )?skipped: |REPRODUCE WITH|$measured" "$log" | cut -c1-200 | sed 's/^/        /' || true
     if [ "$bad" -gt 0 ]; then
         result=FAILED
         tail -n 40 "$log"

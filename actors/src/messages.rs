@@ -154,7 +154,7 @@ pub struct DirectoryView {
     pub digest: Digest,
     /// Items and pulls that were not taken.
     pub rejected: u64,
-    /// Writes that the disk did not take and that are tried again.
+    /// Writes under way, and those that the disk did not take and that are tried again.
     pub unwritten: u64,
     /// Of these, those that the disk has refused at least once.
     pub refused: u64,

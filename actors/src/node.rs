@@ -121,6 +121,23 @@ pub struct Snapshot {
     pub started: Instant,
 }
 
+/// How long a start waits for its home: other verbs take it for a moment, and a service whose
+/// start was refused for that would not be started again.
+const HOME_WAIT: Duration = Duration::from_secs(2);
+const HOME_LOOK: Duration = Duration::from_millis(50);
+
+async fn take(home: &Home) -> Result<Lock, HomeError> {
+    let deadline = Instant::now() + HOME_WAIT;
+    loop {
+        match home.lock() {
+            Err(HomeError::InUse { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(HOME_LOOK).await;
+            }
+            taken => return taken,
+        }
+    }
+}
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
@@ -142,7 +159,7 @@ pub struct Node {
 impl Node {
     /// Starts a node. Call it inside a tokio runtime.
     pub async fn start(plan: Plan) -> Result<Node, StartError> {
-        let lock = plan.home.lock()?;
+        let lock = take(&plan.home).await?;
         let boot = boot::start(&plan.home)?;
         let mut restored = restore(&plan.home, boot)?;
         let own = plan.identity.id();

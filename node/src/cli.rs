@@ -54,7 +54,7 @@ pub enum Verb {
         /// node's `chorus peers --json` shows for this one; 0 if none ever saw it
         #[arg(long, value_name = "INCARNATION")]
         above: Option<u64>,
-        /// End with the process that started this one, which is this
+        /// Also end when the process that started this one ends, which has this number
         #[arg(long, value_name = "PID", hide = true)]
         parent: Option<i32>,
     },

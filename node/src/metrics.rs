@@ -2,7 +2,7 @@
 //!
 //! `GET /metrics`, `/healthz` and `/readyz`, nothing else. `/healthz` is 200 while the node
 //! answers and is a member; without a parent too, which it finds again by itself. `/readyz` is
-//! 200 while it also has a parent, or stands at the top, and nothing waits for the disk. Both
+//! 200 while it also has a parent, or stands at the top, and the disk refuses nothing. Both
 //! say in words what is wrong.
 //!
 //! Labels are the node's sector and cluster and the names of fixed sets (states, counters),

@@ -1,7 +1,8 @@
 //! The demo from end to end: real processes, one killed with SIGKILL, the mesh whole again.
 
+use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -54,39 +55,70 @@ fn six_nodes_become_whole_again_after_their_lead_was_killed() {
     demo("6", "s1-c1-lead");
 }
 
+/// A demo of two nodes that is kept, until it is killed.
+struct Kept {
+    demo: Child,
+    dir: PathBuf,
+}
+
+impl Kept {
+    fn start(name: &str, log: Stdio) -> Self {
+        let dir = fresh_dir(name);
+        let path = dir.to_str().expect("a path of text");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chorus"));
+        command.args(["demo", "--keep", "--nodes", "2"]);
+        command.arg("--dir").arg(path).stderr(log);
+        let demo = command.spawn().expect("it starts");
+        Self { demo, dir }
+    }
+
+    /// The processes of its nodes, once all of them run.
+    fn pids(&self) -> Option<Vec<u64>> {
+        let pid_of = |name: &str| {
+            let addresses = self.dir.join(name).join("run/addresses.json");
+            let text = std::fs::read(addresses).ok()?;
+            serde_json::from_slice::<Value>(&text).ok()?["pid"].as_u64()
+        };
+        ["operator", "s1-c1-a1"].into_iter().map(pid_of).collect()
+    }
+
+    /// SIGKILL; its nodes end by themselves, and nothing of it stays.
+    fn kill(mut self) {
+        let pids = self.pids().expect("all run");
+        self.demo.kill().expect("SIGKILL");
+        self.demo.wait().expect("it is gone");
+        // Whoever takes in orphans may be slow to bury them: a zombie has no command line.
+        until("no node is left", || {
+            pids.iter().all(|pid| {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline"));
+                line.unwrap_or_default().is_empty()
+            })
+        });
+        std::fs::remove_dir_all(&self.dir).expect("it is removed");
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // It is gone already, where the test has not failed.
+        let _ = self.demo.kill();
+        let _ = self.demo.wait();
+    }
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn a_demo_that_is_killed_leaves_no_node_behind() {
-    let dir = fresh_dir("killed");
-    let path = dir.to_str().expect("a path of text");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chorus"));
-    command.args(["--dir", path, "demo", "--keep", "--nodes", "2"]);
-    let mut keeps = command.spawn().expect("it starts");
-    let pid_of = |name: &str| {
-        let text = std::fs::read(dir.join(name).join("run/addresses.json")).ok()?;
-        serde_json::from_slice::<Value>(&text).ok()?["pid"].as_u64()
-    };
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let until = |what: &str, holds: &dyn Fn() -> bool| {
-        while !holds() {
-            assert!(Instant::now() < deadline, "never: {what}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
-    let names = ["operator", "s1-c1-a1"];
-    until("both run", &|| {
-        names.iter().all(|name| pid_of(name).is_some())
-    });
-    let pids = names.map(|name| pid_of(name).expect("it was there"));
-    keeps.kill().expect("SIGKILL");
-    keeps.wait().expect("it is gone");
-    // Whoever takes in orphans may be slow to bury them: a zombie has no command line.
-    until("no node is left", &|| {
-        pids.iter().all(|pid| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline"));
-            line.unwrap_or_default().is_empty()
-        })
-    });
-    std::fs::remove_dir_all(&dir).expect("it is removed");
+    let kept = Kept::start("killed", Stdio::inherit());
+    until("both run", || kept.pids().is_some());
+    kept.kill();
 }
 
 #[test]
@@ -110,28 +142,19 @@ fn a_demo_that_is_kept_says_by_which_program_to_look_at_it() {
         help.contains("nodes' homes are made") && !help.contains("The node's home"),
         "{help}"
     );
-    let dir = fresh_dir("kept");
-    let path = dir.to_str().expect("a path of text");
-    let log = dir.with_extension("log");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chorus"));
-    command.args(["demo", "--dir", path, "--keep", "--nodes", "2"]);
-    command.stderr(std::fs::File::create(&log).expect("a log"));
-    let mut keeps = command.spawn().expect("it starts");
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let log = fresh_dir("kept").with_extension("log");
+    let kept = Kept::start("kept", File::create(&log).expect("a log").into());
     let said = || std::fs::read_to_string(&log).expect("its log");
-    while !said().contains("it keeps running") {
-        assert!(Instant::now() < deadline, "never: {}", said());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("it is whole and kept", || {
+        said().contains("it keeps running")
+    });
     let text = said();
     let looks = text.split('`').nth(1).expect("a command");
     // Nobody has it on his `PATH`.
     let looked = Command::new("sh").env_clear().args(["-c", looks]).output();
-    keeps.kill().expect("SIGKILL");
-    keeps.wait().expect("it is gone");
+    kept.kill();
     let looked = looked.expect("a shell");
     assert!(looked.status.success(), "{looks}: {looked:?}");
     assert!(String::from_utf8_lossy(&looked.stdout).contains("s1-c1-a1"));
     std::fs::remove_file(&log).expect("it is removed");
-    std::fs::remove_dir_all(&dir).expect("it is removed");
 }

@@ -169,7 +169,7 @@ def image_here(docker, image):
         stderr=subprocess.DEVNULL).returncode == 0
 
 
-EVICTED = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+)Z .*peer node=([0-9a-f]+) .*to=[Ee]victed")
+EVICTED = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+)Z .*peer node=([0-9a-f]+) .*to=evicted")
 
 
 def evictions_in(text, since):

@@ -205,6 +205,12 @@ fn find(home: &Home, roster: &Roster, name: &str) -> Result<NodeId, Failure> {
         .members()
         .filter(|member| member.entry.name.as_str() == name);
     let mut found: Vec<NodeId> = named.map(|member| member.entry.node).collect();
+    if found.is_empty() {
+        let joined = super::doctor::uses(home)?.into_iter().map(|it| it.entry);
+        let gone = joined.filter(|it| it.name.as_str() == name && roster.is_revoked(&it.node));
+        found.extend(gone.map(|entry| entry.node).next_back());
+    }
+    // Names first: `cafe` is one, and what is revoked stays so.
     if found.is_empty() && name.len() >= PREFIX_MIN {
         let digits = name.to_ascii_lowercase();
         let members = roster.members().map(|member| &member.entry.node);
@@ -213,11 +219,6 @@ fn find(home: &Home, roster: &Roster, name: &str) -> Result<NodeId, Failure> {
             .filter(|key| key.to_string().starts_with(&digits))
             .copied()
             .collect();
-    }
-    if found.is_empty() {
-        let joined = super::doctor::uses(home)?.into_iter().map(|it| it.entry);
-        let gone = joined.filter(|it| it.name.as_str() == name && roster.is_revoked(&it.node));
-        found.extend(gone.map(|entry| entry.node).next_back());
     }
     match found.as_slice() {
         [node] => Ok(*node),

@@ -6,6 +6,8 @@ use std::os::unix::fs::{MetadataExt, chown};
 
 use serde_json::Value;
 
+use chorus_storage::Home;
+
 use crate::chorus::{Homes, names};
 
 /// What `doctor` says of the start: its exit code, the grade and the words.
@@ -51,12 +53,31 @@ fn doctor_fails_where_run_would_refuse_or_wait() {
 }
 
 #[test]
+fn a_start_waits_for_who_holds_the_home_for_a_moment() {
+    let homes = Homes::new();
+    homes.init("a");
+    let held = Home::at(homes.path("a")).lock().unwrap();
+    let freed = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        drop(held);
+    });
+    homes
+        .start("a", &["--set", "net.listen=127.0.0.1:0"])
+        .stop();
+    freed.join().unwrap();
+    let _held = Home::at(homes.path("a")).lock().unwrap();
+    homes.run("a", &["run", "--json"]).failure(4, "home_busy");
+}
+
+#[test]
 fn the_superuser_does_not_write_in_another_users_home() {
     let homes = Homes::new();
     homes.init("a");
     let home = homes.path("a");
     if fs::metadata(&home).unwrap().uid() != 0 {
-        println!("skipped: only the superuser could");
+        println!(
+            "skipped: the_superuser_does_not_write_in_another_users_home only the superuser could"
+        );
         return;
     }
     let before = names(&home);
