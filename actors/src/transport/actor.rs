@@ -111,11 +111,12 @@ impl Actor for TransportActor {
         _: ActorRef<ToTransport>,
         a: Arguments,
     ) -> Result<State, ActorProcessingErr> {
+        let incarnation = a.incarnation;
         Ok(State {
             a,
             reserve_at: Some(Micros::ZERO),
             leaving: Leaving::default(),
-            twins: Twins::default(),
+            twins: Twins::new(incarnation),
             runs: BTreeMap::new(),
             outboxes: BTreeMap::new(),
             inboxes: BTreeMap::new(),

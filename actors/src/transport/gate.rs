@@ -116,8 +116,9 @@ impl Gate {
             return Ok(true);
         }
         if self.shut && unfinished <= few / 2 && open <= most {
-            self.fd.map_or(Ok(()), filter::open)?;
+            // Before the try here too: where no filter could be set there is none to take away.
             self.shut = false;
+            self.fd.map_or(Ok(()), filter::open)?;
         }
         Ok(false)
     }

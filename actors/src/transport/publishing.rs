@@ -35,19 +35,19 @@ impl Thread {
     /// Reads who subscribed to what, here and over the links, and parts with whoever asked
     /// for too much.
     pub(super) fn look_at_topics(&mut self, now: Instant) {
-        let mut greedy: Vec<Key> = Vec::new();
+        let mut greedy: Option<Key> = None;
         let inward = &mut self.inward;
         while let Some(received) = inward.socket(Which::Publisher).and_then(receive) {
             let [message] = received.parts.as_slice() else {
-                greedy.extend(received.user);
-                continue;
+                greedy = received.user;
+                break;
             };
             if inward.topics_there.take(message, received.user).is_err() {
-                greedy.extend(received.user);
+                greedy = received.user;
+                break; // who is shut out is not listened to any longer
             }
         }
-        greedy.dedup();
-        for key in greedy {
+        if let Some(key) = greedy {
             self.shut_out(key, now);
         }
         for (key, link) in &mut self.outward.links {

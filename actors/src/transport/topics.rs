@@ -30,30 +30,41 @@ pub struct TooMuch;
 impl Topics {
     /// Takes in a message of libzmq's: somebody is the first to want a topic, or nobody
     /// wants it any more, which has no sender where a connection has ended.
+    ///
+    /// Only that gives room back. libzmq also passes on a cancel of what was never asked for
+    /// on that connection, and keeps the topic for the other one that did.
     pub fn take(&mut self, message: &[u8], from: Option<Key>) -> Result<(), TooMuch> {
         match (message.split_first(), from) {
             (Some((1, topic)), Some(key)) => self.add(topic, key),
-            (Some((0, topic)), _) => {
+            (Some((0, topic)), None) => {
                 self.remove(topic);
                 Ok(())
             }
+            (Some((0, topic)), Some(_)) if self.held.contains_key(topic) => Ok(()),
+            // Nobody wants it: a stream of such words shall end.
+            (Some((0, _)), Some(key)) => self.charge(key, 0),
             // Whoever says anything else to a publisher wants to fill its memory.
             _ => Err(TooMuch),
         }
     }
 
     fn add(&mut self, topic: &[u8], key: Key) -> Result<(), TooMuch> {
-        let used = self.used.entry(key).or_default();
-        if used.topics >= TOPICS_MAX || used.bytes + topic.len() > BYTES_MAX {
-            return Err(TooMuch);
-        }
         // A topic that is told of again was not forgotten in between by whoever held it.
         if self.held.contains_key(topic) {
             return Ok(());
         }
-        used.topics += 1;
-        used.bytes += topic.len();
+        self.charge(key, topic.len())?;
         self.held.insert(topic.to_vec(), key);
+        Ok(())
+    }
+
+    fn charge(&mut self, key: Key, bytes: usize) -> Result<(), TooMuch> {
+        let used = self.used.entry(key).or_default();
+        if used.topics >= TOPICS_MAX || used.bytes + bytes > BYTES_MAX {
+            return Err(TooMuch);
+        }
+        used.topics += 1;
+        used.bytes += bytes;
         Ok(())
     }
 
@@ -109,6 +120,17 @@ mod tests {
             assert_eq!(topics.take(&end, None), Ok(()));
         }
         assert!(topics.held.is_empty() && topics.used.is_empty());
+    }
+
+    #[test]
+    fn a_cancel_gives_no_room_back_and_a_stream_of_them_is_too_much() {
+        let mut topics = Topics::default();
+        (0..TOPICS_MAX).for_each(|n| assert_eq!(topics.take(&wants(n), Some(A)), Ok(())));
+        let cancels = |n| [&[0], &wants(n)[1..]].concat();
+        (0..TOPICS_MAX).for_each(|n| assert_eq!(topics.take(&cancels(n), Some(A)), Ok(())));
+        assert_eq!(topics.take(&wants(1_000), Some(A)), Err(TooMuch));
+        let unheld = (0..=TOPICS_MAX).map(|n| topics.take(&cancels(2_000 + n), Some(B)));
+        assert_eq!(unheld.filter(Result::is_err).count(), 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use chorus_protocol::ids::{CurveKey, NodeId, Stamp};
+use chorus_protocol::ids::{CurveKey, Incarnation, NodeId, Stamp};
 use chorus_protocol::membership::twins::is_of_a_twin;
 use chorus_protocol::units::Micros;
 use chorus_protocol::wire::message::PeerNews;
@@ -18,7 +18,7 @@ const CHILD_RUNS: Micros = Micros::from_secs(60);
 const OWN_RUNS: Micros = Micros::from_secs(600);
 
 /// Who has a twin, and what the own one would have to be later than.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Twins {
     /// Until when each is held to run.
     until: BTreeMap<NodeId, Micros>,
@@ -27,6 +27,18 @@ pub(super) struct Twins {
 }
 
 impl Twins {
+    /// In a run that has said nothing yet: words of the run before are no twin's.
+    pub fn new(incarnation: Incarnation) -> Self {
+        let lamport = 0;
+        Self {
+            until: BTreeMap::new(),
+            said: Stamp {
+                incarnation,
+                lamport,
+            },
+        }
+    }
+
     /// A sign of it, which counts for so long. Whether it is the first for a while.
     fn notice(&mut self, node: NodeId, runs: Micros, now: Micros) -> bool {
         self.until.retain(|_, until| now < *until);
@@ -81,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_twin_is_news_once_and_forgotten_when_there_is_no_sign_of_it() {
-        let mut twins = Twins::default();
+        let mut twins = Twins::new(Incarnation(1));
         let (node, at) = (NodeId([1; 32]), Micros::from_secs);
         let runs = Micros::from_secs(60);
         assert!(twins.notice(node, runs, at(100)));

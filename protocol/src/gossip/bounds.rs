@@ -21,9 +21,10 @@ use super::telling::member_of;
 /// Whoever is enrolled is known to its parent first, and further up a round trip later for each
 /// tier. A refused sum leaves the one before in place for the phase TTL, so one newcomer at a
 /// time needs no room. In a burst of them, and where a node that changed its parent is counted
-/// by both for a moment, an eighth is enough for a sector not to vanish meanwhile.
+/// by both for a moment, an eighth, or one, is enough for a sector not to vanish meanwhile.
 fn with_slack(known: u32) -> u64 {
-    u64::from(known) + u64::from(known) / 8
+    let room = (known / 8).max(u32::from(known > 0));
+    u64::from(known) + u64::from(room)
 }
 
 impl Gossip {

@@ -1,7 +1,8 @@
 //! The parts of the field that were heard, and their sums up and down the tree.
 //!
 //! Every part is kept as it came, with the time of its arrival, and is rotated
-//! to the present whenever it is used. A part goes stale with the gate's weight
+//! to the present whenever it is used, by the frequency of the widest sum known:
+//! what is locked moves with that, and a part turned by its own would pull all. A part goes stale with the gate's weight
 //! and leaves with the phase TTL. Parts in one sum are disjoint, because a node
 //! has one parent: children's parts and one's own make the sum of the subtree.
 //! Wider sums come from above and replace it for coupling; they are never added
@@ -50,6 +51,13 @@ impl Part {
     }
     fn at(&self, now: Micros) -> PartialSum {
         self.sum.part.rotated(self.age_at(now))
+    }
+    /// As it came, with the age that it has now.
+    fn aged(&self, now: Micros) -> PartialSum {
+        PartialSum {
+            age: self.age_at(now),
+            ..self.sum.part
+        }
     }
 }
 
@@ -136,12 +144,12 @@ impl Field {
 
     /// The sum over one's own subtree: `own` and the children's parts, as of now.
     pub fn subtree(&self, own: PartialSum, now: Micros) -> PartialSum {
-        merge(own, self.children.values(), now)
+        self.merge(own, self.children.values(), now)
     }
 
     /// The sum over `subtree` and the siblings' parts, for the time without a parent.
     pub fn with_siblings(&self, subtree: PartialSum, now: Micros) -> PartialSum {
-        merge(subtree, self.siblings.values(), now)
+        self.merge(subtree, self.siblings.values(), now)
     }
 
     /// Whether any sibling's part is fresh.
@@ -161,10 +169,7 @@ impl Field {
     pub fn relay(&self, now: Micros) -> Vec<Sum> {
         let aged = |part: &Part| Sum {
             scope: part.sum.scope,
-            part: PartialSum {
-                age: part.age_at(now),
-                ..part.sum.part
-            },
+            part: part.aged(now),
         };
         self.above.iter().map(aged).collect()
     }
@@ -176,11 +181,18 @@ impl Field {
             .map(|part| (part.sum.scope, part.at(now)))
             .collect()
     }
-}
 
-fn merge<'a>(own: PartialSum, parts: impl Iterator<Item = &'a Part>, now: Micros) -> PartialSum {
-    parts.fold(own, |mut sum, part| {
-        sum.add(&part.at(now).scaled(part.gate.weight()));
-        sum
-    })
+    fn merge<'a>(
+        &self,
+        own: PartialSum,
+        parts: impl Iterator<Item = &'a Part>,
+        now: Micros,
+    ) -> PartialSum {
+        let aged = parts.map(|part| part.aged(now).scaled(part.gate.weight()));
+        let all: Vec<PartialSum> = std::iter::once(own).chain(aged).collect();
+        match self.above.last() {
+            Some(widest) => PartialSum::merged_at(&all, widest.sum.part.mean_omega()),
+            None => PartialSum::merged(&all),
+        }
+    }
 }

@@ -183,6 +183,12 @@ impl PartialSum {
         } else {
             0.0
         };
+        Self::merged_at(parts, omega)
+    }
+
+    /// The same, where more is known than these parts: all are turned by `omega`, rad/s, the
+    /// frequency of the mesh that they are locked to.
+    pub fn merged_at<'a>(parts: impl IntoIterator<Item = &'a PartialSum>, omega: f64) -> Self {
         let mut whole = Self::zero();
         for part in parts {
             whole.add_turned(part, omega * part.age.as_secs_f64());

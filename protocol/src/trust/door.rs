@@ -261,14 +261,14 @@ impl Door {
         if self.used(&token.nonce) >= token.uses {
             return Err(Refusal::Used);
         }
-        let before = roster.get(&key).map(|member| member.entry.role);
+        let before = roster.get(&key).map(|it| (it.entry.role, it.entry.place));
         let child = topology::Member {
             node: key,
             role: token.role,
             place: token.place,
         };
         // Who comes back as what it was may be the top itself.
-        if before != Some(token.role) && !roster.has_parent_for(&child) {
+        if before != Some((token.role, token.place)) && !roster.has_parent_for(&child) {
             return Err(Refusal::NoParent(token.role));
         }
         let newcomer = before.is_none();

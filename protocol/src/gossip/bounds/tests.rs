@@ -65,7 +65,7 @@ fn a_lead_sums_up_no_more_agents_than_its_sector_has() {
     coordinator.beat(LEAD, Some(COORDINATOR));
     coordinator.hear(LEAD, sums(sum(c1(), 3, 1.0), Vec::new()));
     assert_eq!(heads(&coordinator), 4);
-    for members in [4, 5, 1_000_000, u32::MAX] {
+    for members in [5, 6, 1_000_000, u32::MAX] {
         coordinator.hear(LEAD, sums(sum(c1(), members, 4.0), Vec::new()));
     }
     assert_eq!(heads(&coordinator), 4, "the last good one, until the TTL");
@@ -121,7 +121,7 @@ fn no_more_come_from_above_than_there_are() {
     agent.hear(LEAD, news(3, 5, 7));
     let widest = |agent: &Node| agent.gossip.widest(agent.now()).part.members;
     assert_eq!(widest(&agent), 7);
-    for (cluster, of_sector, mesh) in [(4, 5, 7), (3, 6, 7), (3, 5, 8), (3, 5, u32::MAX)] {
+    for (cluster, of_sector, mesh) in [(5, 5, 7), (3, 7, 7), (3, 5, 9), (3, 5, u32::MAX)] {
         agent.hear(LEAD, news(cluster, of_sector, mesh));
         assert_eq!(widest(&agent), 7);
     }
@@ -129,8 +129,9 @@ fn no_more_come_from_above_than_there_are() {
 }
 
 #[test]
-fn an_eighth_more_than_the_roster_knows_may_be_newcomers() {
-    assert_eq!(with_slack(7), 7);
+fn an_eighth_more_than_the_roster_knows_may_be_newcomers_and_one_where_that_is_none() {
+    assert_eq!(with_slack(0), 0);
+    assert_eq!(with_slack(7), 8);
     assert_eq!(with_slack(30), 33);
     assert_eq!(with_slack(u32::MAX), u64::from(u32::MAX) + (1 << 29) - 1);
 }
