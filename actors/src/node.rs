@@ -27,7 +27,7 @@ use ractor::{Actor, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::messages::{Ring, ToDirectory, ToGossip, ToTransport};
-use crate::restore::{Findings, keep_beside, restore};
+use crate::restore::{Findings, keep_beside, restore, take};
 use crate::store::StoreHandle;
 use crate::supervisor::{Fatal, Supervisor, carry, tick};
 use crate::transport::actor::TransportActor;
@@ -119,23 +119,6 @@ pub struct Snapshot {
     pub twins: Vec<NodeId>,
     /// When this run began.
     pub started: Instant,
-}
-
-/// How long a start waits for its home: other verbs take it for a moment, and a service whose
-/// start was refused for that would not be started again.
-const HOME_WAIT: Duration = Duration::from_secs(2);
-const HOME_LOOK: Duration = Duration::from_millis(50);
-
-async fn take(home: &Home) -> Result<Lock, HomeError> {
-    let deadline = Instant::now() + HOME_WAIT;
-    loop {
-        match home.lock() {
-            Err(HomeError::InUse { .. }) if Instant::now() < deadline => {
-                tokio::time::sleep(HOME_LOOK).await;
-            }
-            taken => return taken,
-        }
-    }
 }
 
 /// A running node.

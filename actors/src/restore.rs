@@ -1,13 +1,15 @@
 //! What the disk gives back at the start: items, stamps and used tokens; what is
 //! taken in the place of what was lost; and what has to be said of that.
 
+use std::time::{Duration, Instant};
+
 use chorus_protocol::ids::{NodeId, Stamp};
 use chorus_protocol::trust::directory::Directory;
 use chorus_protocol::trust::item::{Claim, Item, digest_of};
 use chorus_protocol::trust::mesh_of;
 use chorus_protocol::wire::codec;
 use chorus_protocol::wire::message::Items;
-use chorus_storage::home::{Home, write_atomic};
+use chorus_storage::home::{Home, HomeError, Lock, write_atomic};
 use chorus_storage::store::{Batch, Error, Store, Tree};
 use chorus_storage::{boot, clock, sled_store};
 
@@ -221,6 +223,24 @@ fn all(store: &dyn Store, tree: Tree) -> Result<Rows, Error> {
         match page.next {
             Some(next) => from = Some(next),
             None => return Ok(rows),
+        }
+    }
+}
+
+/// How long a start waits for its home: other verbs take it for a moment, and a service whose
+/// start was refused for that would not be started again.
+const HOME_WAIT: Duration = Duration::from_secs(2);
+const HOME_LOOK: Duration = Duration::from_millis(50);
+
+/// Takes the home, as soon as it is free.
+pub(crate) async fn take(home: &Home) -> Result<Lock, HomeError> {
+    let deadline = Instant::now() + HOME_WAIT;
+    loop {
+        match home.lock() {
+            Err(HomeError::InUse { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(HOME_LOOK).await;
+            }
+            taken => return taken,
         }
     }
 }

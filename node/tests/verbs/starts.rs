@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -58,7 +59,10 @@ fn a_start_waits_for_who_holds_the_home_for_a_moment() {
     homes.init("a");
     let held = Home::at(homes.path("a")).lock().unwrap();
     let freed = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_secs(1));
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(1) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         drop(held);
     });
     homes
