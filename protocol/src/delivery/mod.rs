@@ -11,7 +11,8 @@
 //! For a peer that was not heard for a minute only what may be under way
 //! stays, for a gap in the numbers would stop the session; the rest is given up, or who
 //! leaves with a full outbox costs its megabytes for ever. What queues up so are answers to
-//! what the peer asked for, and it asks again when it is back.
+//! what the peer asked for, and it asks again when it is back. Of such an answer one waits
+//! at a time ([`Outbox::pulled`]): a peer that asks and never acknowledges costs no more.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -46,10 +47,17 @@ pub struct Outbox {
     next_id: u64,
     waiting: VecDeque<(u64, Command)>,
     sent: usize,
+    /// When all that is under way is sent again. It counts from the first of it or the last
+    /// acknowledgement: if each further command put it off, a peer to whom some go now and then
+    /// would not be tried again until the window is full.
     retry_at: Micros,
+    acknowledged: bool,
     backoff: Micros,
     /// Since when something waits and the peer is not heard, as far as that was looked at.
     quiet: Option<Micros>,
+    /// Whether an answer to a pull is being made, and the last id of the one before.
+    answering: bool,
+    answered_upto: u64,
     /// How many commands were given up.
     pub given_up: u64,
     /// How often something was sent again.
@@ -83,6 +91,9 @@ impl Outbox {
     pub fn poll(&mut self, now: Micros) -> Option<(Incarnation, Vec<Deliver>)> {
         self.give_up(now);
         let receiver = self.receiver?;
+        if std::mem::take(&mut self.acknowledged) {
+            self.retry_at = now + self.backoff;
+        }
         if self.sent > 0 && now >= self.retry_at {
             self.retries += self.sent as u64;
             self.sent = 0;
@@ -102,8 +113,10 @@ impl Outbox {
                 }
             })
             .collect();
+        if self.sent == 0 {
+            self.retry_at = now + self.backoff;
+        }
         self.sent = upto;
-        self.retry_at = now + self.backoff;
         Some((receiver, batch))
     }
 
@@ -135,7 +148,25 @@ impl Outbox {
             self.first += done as u64;
             self.sent = self.sent.saturating_sub(done);
             self.backoff = RETRY_FIRST;
+            self.acknowledged = true;
         }
+    }
+
+    /// The peer sent a pull. Says whether to answer it: not while the answer to an earlier
+    /// one is being made or waits here. Nothing is lost by that, since whoever has no answer
+    /// asks again.
+    pub fn pulled(&mut self) -> bool {
+        let first = self.waiting.front();
+        let waits = first.is_some_and(|(id, _)| *id <= self.answered_upto);
+        let answer = !self.answering && !waits;
+        self.answering |= answer;
+        answer
+    }
+
+    /// The answer to the pull is here, as far as there was room for it.
+    pub fn answered(&mut self) {
+        self.answering = false;
+        self.answered_upto = self.next_id;
     }
 
     /// How many commands wait.
@@ -199,184 +230,4 @@ impl Inbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::units::{Noise, Seeded};
-
-    fn command(n: u32) -> Command {
-        Command::Pull {
-            buckets: n.to_be_bytes().to_vec(),
-        }
-    }
-
-    /// Sends 200 commands through loss, duplication and reordering, with the
-    /// receiver restarted now and then; returns what each run of it applied.
-    fn exchange(seed: u64, loss: f64, restarts: bool) -> Vec<Vec<Command>> {
-        let mut noise = Seeded::new(seed);
-        let (mut out, mut inbox) = (Outbox::default(), Inbox::default());
-        let mut runs = vec![Vec::new()];
-        let mut now = Micros::ZERO;
-        let mut to_send = 0..200;
-        let mut air: Vec<(Incarnation, Deliver)> = Vec::new();
-        let mut receiver = Incarnation(1);
-        out.receiver(receiver);
-        for _ in 0..100_000 {
-            while out.len() < OUTBOX_MAX / 2 {
-                match to_send.next() {
-                    Some(n) => assert!(out.push(command(n)).is_ok()),
-                    None => break,
-                }
-            }
-            if out.is_empty() {
-                break;
-            }
-            now = now + Micros::from_millis(50);
-            if let Some((to, batch)) = out.poll(now) {
-                for deliver in batch {
-                    for _ in 0..=(noise.uniform() < 0.2) as usize {
-                        if noise.uniform() >= loss {
-                            air.push((to, deliver.clone()));
-                        }
-                    }
-                }
-            }
-            while !air.is_empty() && noise.uniform() < 0.8 {
-                let pick = (noise.uniform() * air.len() as f64) as usize;
-                let (to, deliver) = air.swap_remove(pick);
-                if to != receiver {
-                    continue; // refused at the envelope: another run
-                }
-                let (ready, ack) = inbox.take(Incarnation(7), deliver);
-                if let Some(run) = runs.last_mut() {
-                    run.extend(ready);
-                }
-                if let Some(ack) = ack.filter(|_| noise.uniform() >= loss) {
-                    out.acknowledged(receiver, ack.seq);
-                }
-            }
-            if restarts && noise.uniform() < 0.01 {
-                receiver = Incarnation(receiver.0 + 1);
-                inbox = Inbox::default();
-                runs.push(Vec::new());
-                out.receiver(receiver);
-            }
-        }
-        assert!(
-            out.is_empty(),
-            "REPRODUCE WITH seed {seed}: not all was acknowledged"
-        );
-        runs
-    }
-
-    #[test]
-    fn every_command_arrives_once_and_in_order_through_loss() {
-        for seed in 0..50 {
-            for loss in [0.0, 0.1, 0.5] {
-                let runs = exchange(seed, loss, false);
-                let expected: Vec<_> = (0..200).map(command).collect();
-                assert_eq!(runs, [expected], "REPRODUCE WITH seed {seed} loss {loss}");
-            }
-        }
-    }
-
-    #[test]
-    fn after_a_restart_what_was_not_acknowledged_comes_again_in_order() {
-        for seed in 0..50 {
-            let runs = exchange(seed, 0.2, true);
-            let mut next = 0;
-            for run in &runs {
-                for applied in run {
-                    let n = (0..200)
-                        .find(|&n| *applied == command(n))
-                        .unwrap_or(u32::MAX);
-                    assert!(
-                        n <= next,
-                        "REPRODUCE WITH seed {seed}: {n} came before {next}"
-                    );
-                    next = next.max(n + 1);
-                }
-                let numbers: Vec<_> = run.iter().collect();
-                assert!(numbers.windows(2).all(|w| w[0] != w[1]), "twice in one run");
-            }
-            assert_eq!(next, 200, "REPRODUCE WITH seed {seed}");
-        }
-    }
-
-    #[test]
-    fn a_full_outbox_refuses_and_an_old_session_is_not_heard() {
-        let mut out = Outbox::default();
-        for n in 0..OUTBOX_MAX as u32 {
-            assert!(out.push(command(n)).is_ok());
-        }
-        assert_eq!(out.push(command(0)), Err(Full));
-        let deliver = |seq| Deliver {
-            seq,
-            id: seq,
-            command: command(1),
-        };
-        let mut inbox = Inbox::default();
-        assert_eq!(inbox.take(Incarnation(5), deliver(1)).0.len(), 1);
-        assert_eq!(inbox.take(Incarnation(4), deliver(2)), (vec![], None));
-        assert_eq!(inbox.take(Incarnation(5), deliver(u64::MAX)).0, vec![]);
-    }
-
-    /// An outbox full of commands for a peer that says nothing for `silence`.
-    fn left_alone(silence: Micros) -> Outbox {
-        let mut out = Outbox::default();
-        out.receiver(Incarnation(1));
-        for n in 0..OUTBOX_MAX as u32 {
-            assert!(out.push(command(n)).is_ok());
-        }
-        for second in 0..=silence.as_millis() / 1_000 {
-            out.poll(Micros::from_secs(second));
-        }
-        out
-    }
-
-    /// What `out` brings to an inbox from then on, everything being acknowledged.
-    fn brought(out: &mut Outbox, inbox: &mut Inbox, run: Incarnation) -> Vec<Command> {
-        let mut applied = Vec::new();
-        let mut now = Micros::from_secs(1_000);
-        while !out.is_empty() {
-            now = now + RETRY_MAX;
-            for deliver in out.poll(now).into_iter().flat_map(|(_, batch)| batch) {
-                let (ready, ack) = inbox.take(Incarnation(7), deliver);
-                applied.extend(ready);
-                out.acknowledged(run, ack.map_or(0, |ack| ack.seq));
-            }
-        }
-        applied
-    }
-
-    #[test]
-    fn who_is_back_within_its_time_gets_everything() {
-        let mut out = left_alone(Micros::from_secs(59));
-        assert_eq!((out.len(), out.given_up), (OUTBOX_MAX, 0));
-        // One word begins its time anew.
-        out.receiver(Incarnation(1));
-        out.poll(Micros::from_secs(118));
-        assert_eq!((out.len(), out.given_up), (OUTBOX_MAX, 0));
-        out.receiver(Incarnation(1));
-        let all: Vec<_> = (0..OUTBOX_MAX as u32).map(command).collect();
-        let run = Incarnation(1);
-        assert_eq!(brought(&mut out, &mut Inbox::default(), run), all);
-    }
-
-    #[test]
-    fn of_what_waits_for_the_departed_only_what_may_be_under_way_stays() {
-        for restarted in [false, true] {
-            let mut out = left_alone(Micros::from_secs(61));
-            let unsent = (OUTBOX_MAX - WINDOW) as u64;
-            assert_eq!((out.len(), out.given_up), (WINDOW, unsent));
-            // Should it come back, the numbers go on without a gap.
-            let run = Incarnation(1 + u64::from(restarted));
-            out.receiver(run);
-            let mut expected: Vec<_> = (0..WINDOW as u32).map(command).collect();
-            for n in 900..1_000 {
-                assert!(out.push(command(n)).is_ok());
-                expected.push(command(n));
-            }
-            assert_eq!(brought(&mut out, &mut Inbox::default(), run), expected);
-        }
-    }
-}
+mod tests;

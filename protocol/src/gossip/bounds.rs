@@ -14,7 +14,6 @@ use crate::phase::field::{Scope, Sum};
 
 use super::field::Whose;
 use super::machine::{Gossip, wider};
-use super::telling::member_of;
 
 /// How many nodes a sum may hold where the roster knows `known`.
 ///
@@ -99,7 +98,7 @@ impl Gossip {
     }
 
     fn seat(&self, node: &NodeId) -> Option<Member> {
-        Some(member_of(&self.roster.get(node)?.entry))
+        Some(self.roster.get(node)?.entry.in_tree())
     }
 }
 

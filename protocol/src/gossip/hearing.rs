@@ -14,7 +14,6 @@ use crate::wire::topic::Topic;
 
 use super::field::Whose;
 use super::machine::Gossip;
-use super::telling::member_of;
 use super::{Event, Known, Output};
 
 impl Gossip {
@@ -42,6 +41,7 @@ impl Gossip {
         }
         if known_run.is_none_or(|known| stamp.incarnation > known) {
             out.push(Output::Event(Event::Incarnation(from, stamp.incarnation)));
+            self.peers.begins_anew(&from);
             // A parent that was restarted does not know us.
             if known_run.is_some() && self.tree.parent() == Some(from) {
                 out.push(Output::Deliver(from, Command::Attach));
@@ -58,6 +58,9 @@ impl Gossip {
             .map(|_| Flow::Phases);
         self.watches.heard(&from, flow, now);
         let change = self.peers.heard(from, stamp, phase, now);
+        if kind.is_some() {
+            self.peers.published(&from, now);
+        }
         self.peer_changed(change, out);
         if self.tree.is_above(&from) && self.reaches_as_far(&message, now) {
             let steps = self.tree.answered(from, &self.config, now);
@@ -310,7 +313,7 @@ impl Gossip {
             self.field.remove(&node);
             self.peers.remove(&node);
         }
-        let members = || self.roster.members().map(|member| member_of(&member.entry));
+        let members = || self.roster.members().map(|member| member.entry.in_tree());
         let candidates = topology::parents(&self.me, members());
         let siblings: BTreeSet<NodeId> = topology::siblings(&self.me, members())
             .into_iter()

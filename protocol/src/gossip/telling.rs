@@ -6,8 +6,7 @@
 
 use crate::ids::NodeId;
 use crate::membership::peers::LATER;
-use crate::membership::topology::{self, Member};
-use crate::trust::item::Entry;
+use crate::membership::topology;
 use crate::units::Micros;
 use crate::wire::message::{Alive, PeerEntry, PeerNews, PeerState};
 
@@ -36,6 +35,13 @@ impl Gossip {
                 continue; // the directory will say, or it is no member
             }
             if !self.peers.is_news(entry, now) {
+                // A new parent for the one before, but never one who only says what we did.
+                let may_follow = self.tree.parent() == Some(from)
+                    && !self.may_hang_beneath(&entry.node, &self.me.node);
+                let watches = &self.watches;
+                let is_gone = |by: Option<NodeId>| by.is_none_or(|by| !watches.is_kept(&by));
+                let follows = |by| may_follow && is_gone(by);
+                self.peers.vouch(from, entry, follows, now);
                 continue;
             }
             if !self.may_tell(&from, &entry.node, now) {
@@ -52,7 +58,9 @@ impl Gossip {
             }
             let change = self.peers.told(from, entry, now);
             let age = Micros::from_millis(entry.age_ms.into());
-            self.peers.phase_told(&entry.node, entry.theta, age, now);
+            if let Some(theta) = entry.theta {
+                self.peers.phase_told(&entry.node, theta, age, now);
+            }
             self.peer_changed(change, out);
             if entry.state == PeerState::Live {
                 // We hear nothing of it, and who told us has later word: it is another's child
@@ -81,7 +89,7 @@ impl Gossip {
 
     /// Whether `node` may be beneath `above`, as its child or further down.
     fn may_hang_beneath(&self, node: &NodeId, above: &NodeId) -> bool {
-        let member = |node| Some(member_of(&self.roster.get(node)?.entry));
+        let member = |node| Some(self.roster.get(node)?.entry.in_tree());
         match (member(node), member(above)) {
             (Some(node), Some(above)) => topology::may_hang_beneath(&node, &above),
             _ => false,
@@ -110,20 +118,11 @@ impl Gossip {
             node: alive.node,
             stamp,
             state: PeerState::Live,
-            theta: 0.0, // it tells none
+            theta: None, // it tells none
             age_ms: 0,
         };
         let change = self.peers.told(teller, &entry, now);
         self.peer_changed(change, out);
-    }
-}
-
-/// What the tree needs to know of a member.
-pub(super) fn member_of(entry: &Entry) -> Member {
-    Member {
-        node: entry.node,
-        role: entry.role,
-        place: entry.place,
     }
 }
 

@@ -50,6 +50,17 @@ impl Watches {
             .is_some_and(|watch| watch.standing() == Standing::Live)
     }
 
+    /// Whether it is watched and not given up.
+    pub fn is_kept(&self, node: &NodeId) -> bool {
+        self.watches.get(node).is_some_and(is_kept)
+    }
+
+    /// All of whom that holds.
+    fn kept(&self) -> impl Iterator<Item = NodeId> {
+        let kept = self.watches.iter().filter(|(_, watch)| is_kept(watch));
+        kept.map(|(node, _)| *node)
+    }
+
     /// An authentic frame, or word of one, ends all suspicion.
     pub fn heard(&mut self, node: &NodeId, flow: Option<Flow>, now: Micros) {
         if let Some(watch) = self.watches.get_mut(node) {
@@ -148,6 +159,10 @@ impl Watches {
     }
 }
 
+fn is_kept(watch: &Watch) -> bool {
+    watch.standing() != Standing::Evicted
+}
+
 impl Gossip {
     /// Looks for losses.
     pub(super) fn detect(&mut self, now: Micros, noise: &mut dyn Noise, out: &mut Vec<Output>) {
@@ -181,7 +196,12 @@ impl Gossip {
         if now < self.next_news {
             return; // the backstop is not worth a look at everyone ten times a second
         }
-        let expired = self.peers.expire(now, |node| self.watches.is_watched(node));
+        let expired = self.peers.expire(
+            now,
+            |node| self.watches.is_watched(node),
+            self.watches.kept(),
+            self.tree.parent(),
+        );
         for change in expired {
             self.peer_changed(Some(change), out);
         }

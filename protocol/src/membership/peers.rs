@@ -4,7 +4,7 @@
 //! An entry is applied only if its (stamp, state) is greater than the cached
 //! one: newer stamps win, and of two words with one stamp the worse is believed,
 //! so a death is heard before the next sign of life undoes it. Where nobody
-//! vouches any longer, the membership TTL is the backstop.
+//! vouches any longer (`vouching`), the membership TTL is the backstop.
 //!
 //! What the node itself has said is kept apart from what others say of it: a
 //! stamp that was only told is no more than the order among words. A sighting
@@ -12,6 +12,7 @@
 //! outlive the way it came.
 
 mod outcomes;
+mod vouching;
 
 use std::collections::BTreeMap;
 
@@ -22,8 +23,6 @@ use crate::units::Micros;
 use crate::wire::message::{PEER_NEWS_MAX, PeerEntry, PeerState};
 pub use outcomes::{Change, Drift};
 
-/// How long an evicted node stays in the table, so that people can see it.
-const KEEP_EVICTED: Micros = Micros::from_secs(3_600);
 /// A sighting later by this much outweighs a greater stamp: more than the way
 /// of a word and the roundness of its age can make of one sighting.
 pub(crate) const LATER: Micros = Micros::from_secs(5);
@@ -58,6 +57,11 @@ pub struct Peer {
     changed: bool,
     /// Known from an earlier run alone: no word of ours about it.
     restored: bool,
+    /// When the teller last stood by its word that it lives.
+    vouched: Micros,
+    /// When it last published anything that came here, and since when without a long pause.
+    published: Micros,
+    flows_since: Micros,
     /// How much of its silence was our own sleep, which is not told as if it were news.
     forgiven: Micros,
 }
@@ -85,6 +89,9 @@ impl Peer {
             rtt_next: 0,
             changed: false,
             restored: false,
+            vouched: now,
+            published: now,
+            flows_since: now,
             forgiven: Micros::ZERO,
         }
     }
@@ -263,6 +270,9 @@ impl Peers {
             peer.forgiven = Micros::ZERO;
         }
         peer.teller = Some(teller);
+        if entry.state == PeerState::Live {
+            peer.vouched = now;
+        }
         peer.set(entry.node, before, entry.state, now)
     }
 
@@ -284,33 +294,6 @@ impl Peers {
         } else {
             peer.rtts[peer.rtt_next] = us;
             peer.rtt_next = (peer.rtt_next + 1) % RTT_WINDOW;
-        }
-    }
-
-    /// Applies the TTL to those of whom nothing is heard any longer, except the
-    /// ones that `watched` says have a detector of their own.
-    pub fn expire(&mut self, now: Micros, watched: impl Fn(&NodeId) -> bool) -> Vec<Change> {
-        let ttl = self.ttl_now();
-        self.peers.retain(|_, peer| {
-            peer.state != PeerState::Evicted || now.since(peer.since) < KEEP_EVICTED
-        });
-        let silent = |peer: &Peer| peer.state != PeerState::Evicted && now.since(peer.seen) > ttl;
-        self.peers
-            .iter_mut()
-            .filter(|(node, peer)| silent(peer) && !watched(node))
-            .filter_map(|(node, peer)| peer.set(*node, (true, peer.was()), PeerState::Evicted, now))
-            .collect()
-    }
-
-    /// A node that was deaf for `span` cannot hold that silence against anyone.
-    pub fn forgive(&mut self, span: Micros) {
-        for peer in self
-            .peers
-            .values_mut()
-            .filter(|peer| peer.state != PeerState::Evicted)
-        {
-            peer.seen = peer.seen + span;
-            peer.forgiven = peer.forgiven + span;
         }
     }
 
@@ -371,7 +354,7 @@ impl Peers {
             stamp: peer.stamp,
             state: peer.state,
             // Age and phase are those of one moment.
-            theta: peer.phase(sighted, omega).unwrap_or_default(),
+            theta: peer.phase(sighted, omega),
             age_ms: u32::try_from(now.since(sighted).as_millis()).unwrap_or(u32::MAX),
         })
     }
@@ -385,12 +368,6 @@ impl Peers {
             latency: peer.rtt().map(|rtt| Micros(rtt.0 / 2)),
             lags: now.since(peer.seen) > self.ttl_now(),
         })
-    }
-
-    /// The backstop, never shorter than six rounds of refreshing the whole table.
-    fn ttl_now(&self) -> Micros {
-        let rounds = self.peers.len() as u64 / PEER_NEWS_MAX as u64;
-        self.ttl.max(Micros::from_secs(6 * rounds))
     }
 }
 

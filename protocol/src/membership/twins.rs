@@ -69,6 +69,13 @@ pub fn is_of_a_twin(told: &PeerEntry, me: &NodeId, said: Stamp) -> bool {
     told.node == *me && now && told.stamp > said
 }
 
+/// Whether what is told of node `me`, which has signed nothing later than `said`, is of a later
+/// run of it that is over: its home was put back as an older copy had it, and who heard that
+/// run refuses what this one says.
+pub fn is_of_a_later_run(told: &PeerEntry, me: &NodeId, said: Stamp) -> bool {
+    told.node == *me && told.stamp.incarnation > said.incarnation && !is_of_a_twin(told, me, said)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,7 +158,7 @@ mod tests {
             node,
             stamp,
             state: PeerState::Live,
-            theta: 0.0,
+            theta: None,
             age_ms: 20,
         };
         let is = |entry: PeerEntry| is_of_a_twin(&entry, &me, said);
@@ -165,7 +172,14 @@ mod tests {
         let mut old = told(me, stamp(9, 3));
         old.age_ms = FRESH_MS + 1;
         assert!(!is(old));
+        assert!(is_of_a_later_run(&old, &me, said));
         (old.age_ms, old.state) = (0, PeerState::Evicted);
         assert!(!is(old));
+        assert!(is_of_a_later_run(&old, &me, said));
+        // Later words of this run are none of a later one, and a twin's run is not over.
+        let later = |entry: PeerEntry| is_of_a_later_run(&entry, &me, said);
+        assert!(!later(told(me, stamp(8, 101))));
+        assert!(!later(told(me, stamp(9, 3))));
+        assert!(!later(told(me, stamp(7, 5_000))));
     }
 }

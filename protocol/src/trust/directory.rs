@@ -18,6 +18,7 @@ use crate::ids::{Digest, MeshId, NodeId};
 use crate::trust::buckets::Buckets;
 use crate::trust::item::{Claim, Item, digest_of};
 use crate::trust::neighbour::{Asked, Neighbour};
+use crate::trust::pace::Pace;
 use crate::trust::pages;
 use crate::trust::roster::Roster;
 use crate::trust::set::{Delta, Set};
@@ -27,6 +28,7 @@ use crate::wire::message::{Command, Items};
 pub use crate::trust::buckets::{BUCKET_BYTES, BUCKETS};
 pub use crate::trust::events::{Input, Output, Rejection};
 pub use crate::trust::neighbour::{ASK_AGAIN, PAGES_MAX};
+pub use crate::trust::pace::{ANNOUNCE_EVERY, ANNOUNCEMENTS_MAX};
 
 /// Most new items that are passed on unasked, revocations first. A change by
 /// hand fits; a newcomer's first download does not flood its neighbours.
@@ -45,6 +47,7 @@ pub struct Directory {
     buckets: Buckets,
     roster: Arc<Roster>,
     neighbours: BTreeMap<NodeId, Neighbour>,
+    pace: Pace,
 }
 
 impl Directory {
@@ -84,6 +87,7 @@ impl Directory {
                 buckets,
                 roster,
                 neighbours,
+                pace: Pace::default(),
             },
             outputs,
         )
@@ -124,6 +128,11 @@ impl Directory {
         neighbours.filter_map(|(node, it)| Some((*node, it.asked?.since, it.told?.1)))
     }
 
+    /// How many newer announcements came too soon after others of their issuer.
+    pub fn held(&self) -> u64 {
+        self.pace.held
+    }
+
     /// When [`Input::Tick`] is next of use.
     pub fn next_deadline(&self) -> Option<Micros> {
         let deadline = |it: &Neighbour| {
@@ -143,7 +152,7 @@ impl Directory {
             } => self.heard(from, items, digest, now),
             Input::Pulled { from, buckets } => self.answer(from, &buckets, now),
             Input::Page { from, items } => self.page(from, &items, now),
-            Input::Own(items) => self.take(None, items.iter().map(Vec::as_slice)).0,
+            Input::Own(items) => self.take(None, items.iter().map(Vec::as_slice), now).0,
             Input::Tick => self.tick(now),
         }
     }
@@ -239,7 +248,7 @@ impl Directory {
 
     fn page(&mut self, from: NodeId, items: &Items, now: Micros) -> Vec<Output> {
         let bytes = items.items.iter().map(|item| item.as_slice());
-        let (mut outputs, news) = self.take(Some(from), bytes);
+        let (mut outputs, news) = self.take(Some(from), bytes, now);
         let Some(neighbour) = self.neighbours.get_mut(&from) else {
             return outputs;
         };
@@ -265,6 +274,7 @@ impl Directory {
     fn tick(&mut self, now: Micros) -> Vec<Output> {
         self.neighbours
             .retain(|_, it| now.since(it.heard) < NEIGHBOUR_TTL);
+        self.pace.forget(now);
         let digest = *self.buckets.all();
         let mut due = Vec::new();
         for (node, it) in &mut self.neighbours {
@@ -284,6 +294,7 @@ impl Directory {
         &mut self,
         from: Option<NodeId>,
         items: impl Iterator<Item = &'b [u8]>,
+        now: Micros,
     ) -> (Vec<Output>, bool) {
         let mut rejected = Vec::new();
         let mut opened = Vec::new();
@@ -294,7 +305,8 @@ impl Directory {
                 continue;
             }
             match Item::open(bytes, &self.mesh) {
-                Ok(item) => opened.push(item),
+                Ok(item) if from.is_none() || self.may_come(&item, now) => opened.push(item),
+                Ok(_) => {}
                 Err(why) => rejected.push(Rejection::Item(why)),
             }
         }
@@ -313,6 +325,14 @@ impl Directory {
                 .map(|why| Output::Rejected { from, why }),
         );
         (outputs, news)
+    }
+
+    /// Whether an item of another's may be taken now; counted when it may not. Only what
+    /// would count, and so be written, takes from what its issuer has left.
+    fn may_come(&mut self, item: &Item, now: Micros) -> bool {
+        let counts = || self.roster.get(item.issuer()).is_some() && self.set.is_newer(item);
+        let announces = matches!(item.claim(), Claim::Announcement(_));
+        !announces || !counts() || self.pace.take(*item.issuer(), now)
     }
 
     /// Brings digests and roster up to date, and says what changed.

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::ids::{CurveKey, Digest, Label, MeshId, NodeId, Place, Role, Stamp};
+use crate::membership::topology;
 use crate::trust::roster::Member;
 use crate::wire::codec::{self, Malformed};
 use crate::wire::identity::{BadKey, Identity, PublicKey};
@@ -60,6 +61,17 @@ pub struct Entry {
     /// Root only: this takes the place of what this revoked enroller signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopts: Option<NodeId>,
+}
+
+impl Entry {
+    /// What the tree needs to know of it.
+    pub fn in_tree(&self) -> topology::Member {
+        topology::Member {
+            node: self.node,
+            role: self.role,
+            place: self.place,
+        }
+    }
 }
 
 /// "This key belongs no more", for ever. Root only.

@@ -17,6 +17,7 @@ pub mod events;
 pub mod founding;
 pub mod item;
 mod neighbour;
+mod pace;
 pub mod pages;
 pub mod roster;
 pub mod set;

@@ -76,11 +76,7 @@ impl Roster {
     /// in the tree, and nobody would ever hear of it.
     pub fn has_parent_for(&self, child: &topology::Member) -> bool {
         self.members().any(|member| {
-            let above = topology::Member {
-                node: member.entry.node,
-                role: member.entry.role,
-                place: member.entry.place,
-            };
+            let above = member.entry.in_tree();
             above.node != child.node && topology::may_hang_beneath(child, &above)
         })
     }

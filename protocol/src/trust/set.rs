@@ -203,20 +203,22 @@ impl Set {
         self.slots.values().map(|held| held.item.as_ref())
     }
 
+    /// Whether an item would take its slot from what is there.
+    pub(crate) fn is_newer(&self, item: &Item) -> bool {
+        let held = self.slots.get(&Slot::of(item));
+        held.is_none_or(|held| rank(&held.item) < rank(item))
+    }
+
     /// Merges items of this mesh, in any order.
     pub fn apply(&mut self, items: impl IntoIterator<Item = Item>) -> Delta {
         let mut delta = Delta::default();
         let mut touched = BTreeSet::new();
         let mut decides_others = false;
         for item in items {
-            let slot = Slot::of(&item);
-            if self
-                .slots
-                .get(&slot)
-                .is_some_and(|held| rank(&held.item) >= rank(&item))
-            {
+            if !self.is_newer(&item) {
                 continue;
             }
+            let slot = Slot::of(&item);
             match slot {
                 Slot::Delegation(..) => decides_others = true,
                 // An enroller takes others with it; anyone else goes alone.

@@ -136,8 +136,8 @@ pub struct PeerEntry {
     pub stamp: Stamp,
     /// Whether it lives.
     pub state: PeerState,
-    /// Its phase, radians, when the stamp was seen.
-    pub theta: f64,
+    /// Its phase, radians, when the stamp was seen, if that is known.
+    pub theta: Option<f64>,
     /// How long ago the stamp was seen, milliseconds, over all hops so far.
     pub age_ms: u32,
 }

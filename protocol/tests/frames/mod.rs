@@ -215,7 +215,7 @@ impl Cast {
             node: other,
             stamp: STAMP,
             state: PeerState::Suspect,
-            theta: 0.5,
+            theta: Some(0.5),
             age_ms: 1_200,
         };
         let deliver = |seq, command| {

@@ -6,6 +6,7 @@ use super::*;
 use crate::gossip::{Config, Input, Known};
 use crate::ids::{CurveKey, Incarnation, Label, Place, Role, Stamp};
 use crate::phase::kuramoto::Phase;
+use crate::trust::item::Entry;
 use crate::trust::{Claim, Directory, Item, found, mesh_of};
 use crate::units::Seeded;
 use crate::wire::message::{Heartbeat, Message, StampTold};
@@ -85,7 +86,7 @@ impl Node {
             digest: *directory.digest(),
         };
         assert_eq!(known.roster.len(), 7);
-        let me = member_of(&known.roster.get(&id(at)).unwrap().entry);
+        let me = known.roster.get(&id(at)).unwrap().entry.in_tree();
         let now = Micros::from_secs(100);
         let theta = Phase::new(0.0).unwrap();
         Self {
@@ -133,7 +134,7 @@ impl Node {
             node: id(*of),
             stamp,
             state,
-            theta: 0.0,
+            theta: None,
             age_ms: 0,
         };
         let peers = of.iter().map(entry).collect();

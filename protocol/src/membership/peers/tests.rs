@@ -17,7 +17,7 @@ fn entry(lamport: u64, state: PeerState) -> PeerEntry {
         node: A,
         stamp: stamp(lamport),
         state,
-        theta: 1.0,
+        theta: Some(1.0),
         age_ms: 0,
     }
 }
@@ -130,7 +130,11 @@ fn the_time_that_we_slept_makes_no_word_younger() {
     let mut peers = Peers::new(secs(30));
     peers.told(PARENT, &entry(5, PeerState::Live), secs(1));
     peers.forgive(secs(60));
-    assert!(peers.expire(secs(62), |_| false).is_empty());
+    assert!(
+        peers
+            .expire(secs(62), |_| false, [].into_iter(), None)
+            .is_empty()
+    );
     let ages: Vec<u32> = peers
         .news(secs(62), 0.0)
         .iter()
@@ -140,17 +144,25 @@ fn the_time_that_we_slept_makes_no_word_younger() {
 }
 
 #[test]
+fn of_a_node_whose_phase_is_not_known_none_is_told() {
+    let mut peers = Peers::new(secs(30));
+    peers.heard(A, stamp(1), None, secs(1));
+    let told: Vec<_> = peers.news(secs(2), 0.0).iter().map(|it| it.theta).collect();
+    assert_eq!(told, [None]);
+}
+
+#[test]
 fn the_phase_that_is_told_is_that_of_the_sighting_also_after_a_sleep() {
     let mut peers = Peers::new(secs(30));
     peers.heard(A, stamp(1), Some((0.5, secs(0))), secs(1));
     peers.heard(A, stamp(2), None, secs(2));
     peers.forgive(secs(3));
-    let told: Vec<(f64, u32)> = peers
+    let told: Vec<(Option<f64>, u32)> = peers
         .news(secs(5), 0.25)
         .iter()
         .map(|it| (it.theta, it.age_ms))
         .collect();
-    assert_eq!(told, [(0.75, 3_000)]);
+    assert_eq!(told, [(Some(0.75), 3_000)]);
     assert_eq!(
         peers.get(&A).and_then(|peer| peer.phase(secs(5), 0.25)),
         Some(1.5)
@@ -170,11 +182,24 @@ fn a_phase_from_before_our_clock_began_is_turned_as_far_as_it_is_old() {
 fn the_ttl_ends_what_nobody_vouches_for_and_spares_the_watched() {
     let mut peers = Peers::new(secs(30));
     peers.told(PARENT, &entry(5, PeerState::Live), secs(0));
-    assert!(peers.expire(secs(30), |_| false).is_empty());
-    assert!(peers.expire(secs(31), |_| true).is_empty());
-    assert_eq!(peers.expire(secs(31), |_| false).len(), 1);
+    assert!(
+        peers
+            .expire(secs(30), |_| false, [].into_iter(), None)
+            .is_empty()
+    );
+    assert!(
+        peers
+            .expire(secs(31), |_| true, [].into_iter(), None)
+            .is_empty()
+    );
+    assert_eq!(
+        peers
+            .expire(secs(31), |_| false, [].into_iter(), None)
+            .len(),
+        1
+    );
     assert_eq!(peers.counts(), [0, 0, 1]);
-    peers.expire(secs(31 + 3_601), |_| false);
+    peers.expire(secs(31 + 3_601), |_| false, [].into_iter(), None);
     assert_eq!(peers.iter().count(), 0, "the dead do not pile up");
 }
 

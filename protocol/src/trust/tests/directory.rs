@@ -11,7 +11,7 @@ use crate::wire::message::{Command, Items};
 pub(super) fn directory(n: u8, items: &[Vec<u8>]) -> Directory {
     Directory::new(mesh(), root().id(), key(n).id(), items).0
 }
-fn page(from: u8, items: &[Vec<u8>]) -> Input {
+pub(super) fn page(from: u8, items: &[Vec<u8>]) -> Input {
     let items = items.iter().cloned().map(Into::into).collect();
     Input::Page {
         from: key(from).id(),

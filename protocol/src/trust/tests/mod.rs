@@ -3,6 +3,7 @@
 mod directory;
 mod door;
 mod item;
+mod pace;
 mod set;
 mod token;
 mod world;

@@ -13,18 +13,19 @@ use crate::wire::message::Command;
 
 /// Directories with links between them, what each has made durable, and what is
 /// under way. Of each hundred messages `lost` are lost.
-struct World {
-    nodes: BTreeMap<NodeId, (Directory, BTreeMap<Digest, Vec<u8>>)>,
+pub(super) struct World {
+    pub nodes: BTreeMap<NodeId, (Directory, BTreeMap<Digest, Vec<u8>>)>,
     links: Vec<(NodeId, NodeId)>,
     queue: VecDeque<(NodeId, NodeId, Command)>,
     noise: Seeded,
     lost: u64,
     now: Micros,
     sent: usize,
+    pub pulls: usize,
 }
 
 impl World {
-    fn new(homes: &[(u8, Vec<Vec<u8>>)], links: &[(u8, u8)], lost: u64) -> Self {
+    pub fn new(homes: &[(u8, Vec<Vec<u8>>)], links: &[(u8, u8)], lost: u64) -> Self {
         let home = |(n, items): &(u8, Vec<Vec<u8>>)| {
             let set = set_of(items);
             let disk = set
@@ -42,10 +43,11 @@ impl World {
             lost,
             now: Micros::ZERO,
             sent: 0,
+            pulls: 0,
         }
     }
 
-    fn give(&mut self, to: NodeId, input: Input) {
+    pub fn give(&mut self, to: NodeId, input: Input) {
         let Some((directory, disk)) = self.nodes.get_mut(&to) else {
             return;
         };
@@ -64,6 +66,7 @@ impl World {
                 }
                 Output::Send { to: next, command } => {
                     self.sent += 1;
+                    self.pulls += usize::from(matches!(command, Command::Pull { .. }));
                     if self.noise.bits() % 100 >= self.lost {
                         self.queue.push_back((to, next, command));
                     }
@@ -74,7 +77,7 @@ impl World {
         }
     }
 
-    fn deliver(&mut self) {
+    pub fn deliver(&mut self) {
         while let Some((from, to, command)) = self.queue.pop_front() {
             match command {
                 Command::Pull { buckets } => self.give(to, Input::Pulled { from, buckets }),
@@ -85,7 +88,7 @@ impl World {
     }
 
     /// One second; every fifth, heartbeats.
-    fn second(&mut self) {
+    pub fn second(&mut self) {
         self.now = self.now + Micros::from_secs(1);
         for (from, to) in self.links.clone() {
             if self.now.0.is_multiple_of(5_000_000) && self.noise.bits() % 100 >= self.lost {
@@ -105,7 +108,7 @@ impl World {
     }
 
     /// Runs until all are the same; how many seconds that took.
-    fn agree(&mut self, most: usize) -> usize {
+    pub fn agree(&mut self, most: usize) -> usize {
         let agreed = |this: &Self| {
             let digests: BTreeSet<_> = this.nodes.values().map(|it| *it.0.digest()).collect();
             digests.len() == 1
