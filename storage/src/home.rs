@@ -95,7 +95,29 @@ impl From<HomeError> for Error {
 /// This process's hold on a home. It ends when it is dropped or the process dies.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// The file that is locked, `lock` in the home.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the home is no longer where it was: the locked file is gone from its path, or
+    /// another stands there, which another process may lock. What cannot be seen now, as on a
+    /// disk that fails for a moment, is not lost.
+    pub fn is_lost(&self) -> bool {
+        match (fs::metadata(&self.path), self.file.metadata()) {
+            (Ok(there), Ok(held)) => (there.dev(), there.ino()) != (held.dev(), held.ino()),
+            (Err(why), _) => matches!(
+                why.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ),
+            (Ok(_), Err(_)) => false,
+        }
+    }
 }
 
 impl Home {
@@ -238,7 +260,7 @@ impl Home {
         file.set_len(0).map_err(failed)?;
         // A full disk must not keep a node from starting; the pid only helps a person.
         let _ = writeln!(file, "{}", std::process::id());
-        Ok(Lock { _file: file })
+        Ok(Lock { file, path })
     }
 }
 

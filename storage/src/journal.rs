@@ -110,8 +110,9 @@ impl Journal {
     /// and mends what is damaged. An `Err` is trouble of the machine, not damage.
     pub fn open(dir: &Path, mut replay: impl FnMut(Record)) -> Result<Opened, Error> {
         make_dir(dir).map_err(Error::from)?;
+        let path = dir.join("mark");
         let (mark, found) =
-            Mark::open(&dir.join("mark")).map_err(|e| Error::io("the journal's mark", e))?;
+            Mark::open(&path).map_err(|e| Error::io(path.display().to_string(), e))?;
         let acknowledged = if let Found::At(n) = found { n } else { 0 };
         let names = list(dir).map_err(|e| Error::io(dir.display().to_string(), e))?;
         let mut recovery = Recovery {

@@ -340,3 +340,30 @@ fn what_can_be_read_of_a_store_that_lost_something_goes_on_in_a_new_one() {
     assert_eq!(opened.store.usage().records, truth.len() as u64);
     assert!(!root.path().join("db.new").exists());
 }
+
+#[test]
+fn a_folder_in_place_of_a_file_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (db, logs) = (dir.path().join("db"), dir.path().join("journal"));
+    build_store(&db, 20, 0);
+    drop(Journal::open(&logs, drop).unwrap());
+    let refused = |path: &Path, open: &dyn Fn() -> Option<String>| {
+        let aside = dir.path().join("aside");
+        fs::rename(path, &aside).unwrap();
+        fs::create_dir(path).unwrap();
+        let why = open().expect("a folder is no file");
+        let wanted = format!("{}: Is a directory", path.display());
+        assert!(why.contains(&wanted), "{why}");
+        fs::remove_dir(path).unwrap();
+        fs::rename(&aside, path).unwrap();
+        assert_eq!(open(), None, "nothing was changed");
+    };
+    for name in ["mark", "conf", "db"] {
+        refused(&db.join(name), &|| {
+            sled_store::open(&db).err().map(|why| why.to_string())
+        });
+    }
+    refused(&logs.join("mark"), &|| {
+        Journal::open(&logs, drop).err().map(|why| why.to_string())
+    });
+}

@@ -93,6 +93,28 @@ fn a_second_process_is_told_who_has_the_home() {
 }
 
 #[test]
+fn a_home_is_lost_when_the_locked_file_is_no_longer_at_its_path() {
+    let (dir, home) = made();
+    let aside = dir.path().join("aside");
+    let lock = home.lock().unwrap();
+    assert!(!lock.is_lost());
+    fs::rename(home.dir(), &aside).unwrap();
+    assert!(lock.is_lost(), "moved away");
+    fs::write(home.dir(), "").unwrap();
+    assert!(lock.is_lost(), "a file in its place");
+    fs::remove_file(home.dir()).unwrap();
+    home.create().unwrap();
+    drop(home.lock().unwrap());
+    assert!(lock.is_lost(), "another home in its place");
+    fs::remove_dir_all(home.dir()).unwrap();
+    std::os::unix::fs::symlink(home.dir(), home.dir()).unwrap();
+    assert!(!lock.is_lost(), "an error that says nothing of it");
+    fs::remove_file(home.dir()).unwrap();
+    std::os::unix::fs::symlink(&aside, home.dir()).unwrap();
+    assert!(!lock.is_lost(), "the same one, by another way");
+}
+
+#[test]
 fn a_long_home_has_a_short_socket_that_both_sides_find() {
     let near = Home::at("/var/lib/chorus");
     assert_eq!(

@@ -139,15 +139,16 @@ fn attempt_once(dir: &Path) -> Result<(SledStore, Seen, bool), Error> {
         });
     }
     let existed = dir.join("db").exists();
-    let (mark, found) =
-        Mark::open(&dir.join("mark")).map_err(|e| Error::io("the store's mark", e))?;
+    let path = dir.join("mark");
+    let (mark, found) = Mark::open(&path).map_err(|e| Error::io(path.display().to_string(), e))?;
     // Whatever fails from here on closes sled inside the guard.
     let (db, seen, sync) = guard(&dir.display().to_string(), || {
         let db = open_sled(dir, Some(BACKGROUND_FLUSH_MS))?;
         let seen = read_through(&db)?;
         let sync = Sync::open(dir)?;
         Ok((db, seen, sync))
-    })?;
+    })
+    .map_err(|error| name_folder(dir, error))?;
     let untouched = !existed || (seen.generation == 0 && seen.summary.records == 0);
     let whole = seen.promised == seen.summary
         && match found {
@@ -161,6 +162,21 @@ fn attempt_once(dir: &Path) -> Result<(SledStore, Seen, bool), Error> {
         store.accept()?;
     }
     Ok((store, seen, whole))
+}
+
+/// Names the folder that stands in place of a file: sled's own error names none.
+fn name_folder(dir: &Path, error: Error) -> Error {
+    match error {
+        Error::Io { what, source } if source.kind() == io::ErrorKind::IsADirectory => {
+            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+            // sled's only folder.
+            let is_wrong = |path: &PathBuf| path.is_dir() && !path.ends_with("blobs");
+            let wrong = entries.map(|entry| entry.path()).find(is_wrong);
+            let what = wrong.map_or(what, |path| path.display().to_string());
+            Error::Io { what, source }
+        }
+        other => other,
+    }
 }
 
 /// Damage of the files, as against trouble of the machine, for which nothing is set aside.
