@@ -23,8 +23,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use crate::durable::{Pending, Then};
 use crate::gossip::since;
 use crate::messages::{DirectoryView, Ring, ToDirectory, ToGossip, ToTransport};
-use crate::seldom::Seldom;
 use crate::store::{StoreHandle, Write};
+use crate::throttle::LogThrottle;
 use crate::transport::sockets::DoorReply;
 
 /// How long after a change the mirror is written: a join changes much at once.
@@ -75,7 +75,7 @@ pub struct State {
     /// When the mirror beside the keys is due, if it is behind.
     pub(crate) mirror_at: Option<Micros>,
     /// Revoked nodes that knock: how seldom that is logged.
-    pub(crate) turned_away: Seldom,
+    pub(crate) turned_away: LogThrottle,
 }
 
 impl Actor for DirectoryActor {
@@ -100,7 +100,7 @@ impl Actor for DirectoryActor {
             told,
             rejected: 0,
             mirror_at: Some(Micros::ZERO),
-            turned_away: Seldom::default(),
+            turned_away: LogThrottle::default(),
         };
         if !forget.is_empty() {
             state.persist(&myself, vec![Write::Forget(forget)], Vec::new(), false);
@@ -121,7 +121,8 @@ impl Actor for DirectoryActor {
                 digest,
             },
             ToDirectory::Command(from, Command::Pull { buckets }) => {
-                Input::Pulled { from, buckets }
+                state.handle(&myself, Input::Pulled { from, buckets }, Vec::new())?;
+                return state.transport(ToTransport::Answered(from));
             }
             ToDirectory::Command(from, Command::Page(items)) => Input::Page { from, items },
             ToDirectory::Command(..) => return Ok(()),
@@ -205,14 +206,20 @@ impl State {
                 self.transport(ToTransport::Deliver(to, command))?;
             }
             Then::Output(Output::Changed {
-                revoked, admitted, ..
+                revoked,
+                admitted,
+                altered,
+                ..
             }) => {
-                tracing::info!(
-                    admitted = admitted.len(),
-                    revoked = revoked.len(),
-                    members = self.arguments.directory.roster().len(),
-                    "roster changed"
-                );
+                let members = self.arguments.directory.roster().len();
+                let [admitted, altered, gone] =
+                    [&admitted, &altered, &revoked].map(|nodes| nodes.len());
+                // An announcement is nobody's coming or going, and any member may make many.
+                if admitted + altered + gone > 0 {
+                    tracing::info!(admitted, altered, revoked = gone, members, "roster changed");
+                } else {
+                    tracing::debug!(members, "roster changed");
+                }
                 if revoked.contains(&self.arguments.identity.id()) {
                     tracing::error!("this node was revoked; join with new keys, in a new home");
                 }
@@ -286,6 +293,7 @@ impl State {
             refused: self.refused(),
             dropped: self.dropped,
             rejected: self.rejected,
+            held: directory.held(),
             waiting_on: directory.waiting_on().map(|(node, ..)| node).collect(),
         }
     }

@@ -224,4 +224,4 @@ fn keep(failed: &mut VecDeque<Pending>, pending: Pending) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

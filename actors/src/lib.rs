@@ -21,9 +21,9 @@ pub mod messages;
 pub mod node;
 pub mod recall;
 mod restore;
-mod seldom;
 pub mod store;
 mod supervisor;
+mod throttle;
 pub mod transport;
 pub mod uses;
 

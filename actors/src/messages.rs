@@ -58,6 +58,8 @@ pub enum ToTransport {
     Perform(Vec<gossip::Output>),
     /// Deliver a command for certain.
     Deliver(NodeId, Command),
+    /// The pull that this node sent has been answered, by the commands before this.
+    Answered(NodeId),
     /// The roster is another; these items introduce us at a door.
     Roster(Arc<Roster>, Items),
     /// Answer at our door.
@@ -83,6 +85,8 @@ pub struct TransportView {
     pub counters: Vec<(&'static str, u64)>,
     /// Nodes with whose keys two processes run.
     pub twins: Vec<NodeId>,
+    /// A run of this node later than this one, if one was told of: its home is an older copy.
+    pub later_run: Option<Incarnation>,
 }
 
 /// To the gossip actor.
@@ -154,6 +158,8 @@ pub struct DirectoryView {
     pub digest: Digest,
     /// Items and pulls that were not taken.
     pub rejected: u64,
+    /// Announcements that came too soon after others of their issuer.
+    pub held: u64,
     /// Writes under way, and those that the disk did not take and that are tried again.
     pub unwritten: u64,
     /// Of these, those that the disk has refused at least once.
@@ -166,8 +172,9 @@ pub struct DirectoryView {
 
 impl DirectoryView {
     /// What it counts, by name.
-    pub fn counters(&self) -> [(&'static str, u64); 5] {
+    pub fn counters(&self) -> [(&'static str, u64); 6] {
         [
+            ("announcements_held", self.held),
             ("items_rejected", self.rejected),
             ("items_unwritten", self.unwritten),
             ("items_refused", self.refused),

@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::messages::{Ring, ToDirectory, ToGossip, ToTransport};
 use crate::restore::{Findings, keep_beside, restore, take};
 use crate::store::StoreHandle;
-use crate::supervisor::{Fatal, Supervisor, carry, tick};
+use crate::supervisor::{Fatal, Supervisor, carry, home_lost, tick};
 use crate::transport::actor::TransportActor;
 use crate::transport::counters::Counters;
 use crate::transport::sockets::{self, Bound, CurveKeys, Ports, SocketsConfig};
@@ -117,6 +117,8 @@ pub struct Snapshot {
     pub counters: Vec<(&'static str, u64)>,
     /// Nodes with whose keys two processes run, as far as is seen here.
     pub twins: Vec<NodeId>,
+    /// A run of this node later than this one, if one was told of: its home is an older copy.
+    pub later_run: Option<Incarnation>,
     /// When this run began.
     pub started: Instant,
 }
@@ -136,7 +138,7 @@ pub struct Node {
     threads: Vec<JoinHandle<()>>,
     stopping: Arc<AtomicBool>,
     failure: tokio::sync::Mutex<mpsc::Receiver<Fatal>>,
-    _lock: Lock,
+    lock: Arc<Lock>,
 }
 
 impl Node {
@@ -158,11 +160,7 @@ impl Node {
             .collect();
         let roster = machine.roster().clone();
         let entry = belongs(&roster, &own, &plan.curve)?;
-        let me = Member {
-            node: own,
-            role: entry.role,
-            place: entry.place,
-        };
+        let me = entry.in_tree();
         let mended = keep_beside(&plan.home, &machine, &own);
         restored.findings.push(("entry_mended", u64::from(mended)));
         let boot = &mut restored.disk.boot;
@@ -260,7 +258,7 @@ impl Node {
             threads: vec![ticker, zmq_thread, store_thread],
             stopping,
             failure: tokio::sync::Mutex::new(failure),
-            _lock: lock,
+            lock: Arc::new(lock),
         })
     }
 
@@ -308,6 +306,7 @@ impl Node {
             refusals: transport.refusals,
             counters,
             twins: transport.twins,
+            later_run: transport.later_run,
             started: self.started,
         })
     }
@@ -319,8 +318,11 @@ impl Node {
 
     /// Resolves, with the reason, when the node cannot go on.
     pub async fn failed(&self) -> Fatal {
-        let reason = self.failure.lock().await.recv().await;
-        reason.unwrap_or(Fatal::Process("the supervisor is gone"))
+        let mut failure = self.failure.lock().await;
+        tokio::select! {
+            why = failure.recv() => why.unwrap_or(Fatal::Process("the supervisor is gone")),
+            lost = home_lost(&self.lock) => lost,
+        }
     }
 
     /// The node's actors, for tests that break one on purpose.

@@ -81,11 +81,7 @@ impl Recall {
         let (directory, _) = Directory::new(mesh, plan.root, own, &restore::items(&plan.home)?);
         let roster = directory.roster().clone();
         let entry = belongs(&roster, &own, &plan.curve)?;
-        let me = Member {
-            node: own,
-            role: entry.role,
-            place: entry.place,
-        };
+        let me = entry.in_tree();
         Ok(Self {
             home: plan.home.clone(),
             identity: Identity::from_seed(&plan.identity.seed()),
@@ -236,11 +232,7 @@ fn question(identity: &Identity, mesh: &MeshId, floor: u32, lamport: u64, to: No
 /// Possible parents, then siblings, then everyone else with an address.
 fn targets(me: &Member, roster: &Roster) -> Vec<(NodeId, String, Target)> {
     let members: Vec<Member> = (roster.members())
-        .map(|member| Member {
-            node: member.entry.node,
-            role: member.entry.role,
-            place: member.entry.place,
-        })
+        .map(|member| member.entry.in_tree())
         .collect();
     let mut order = topology::parents(me, members.iter().copied());
     order.extend(topology::siblings(me, members.iter().copied()));

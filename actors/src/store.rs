@@ -227,7 +227,7 @@ impl Disk {
         broken.then(|| error.to_string())
     }
 
-    /// Whether a new process would find room to start.
+    /// Whether a new process would find room to start, and the store room for an entry.
     fn has_room(&self) -> bool {
         self.boot.has_room()
     }
@@ -248,6 +248,12 @@ fn write(disk: &mut Disk, writes: Vec<Write>) -> Result<(), Error> {
                 }
             }
             Write::Use(it) => {
+                // The entry that follows goes into the store, which leaves more of the disk
+                // free than the journal does: where it would be refused, nothing is used up.
+                if !disk.has_room() {
+                    let what = "the use of a token".into();
+                    return Err(Error::Full { what });
+                }
                 disk.journal.append(JOURNAL_USE, &codec::encode(&it))?;
             }
             Write::Stamps(stamps) => {

@@ -1,12 +1,14 @@
 //! What keeps a node going: the carrier from the sockets, the clock, and the watch
 //! over the actors.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use chorus_protocol::gossip::Input;
+use chorus_storage::home::Lock;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::mpsc;
 
@@ -15,6 +17,8 @@ use crate::transport::sockets::{self, Event};
 
 /// Messages handed on together: so long at most does the runtime see to nothing else.
 const BATCH_MAX: usize = 64;
+/// Between two looks whether the home is still where it was.
+const HOME_LOOK: Duration = Duration::from_secs(2);
 
 /// Carries what comes from the socket thread to the transport, all that waits at once.
 /// Every message holds a permit of its lane, so the mailbox behind is bounded.
@@ -97,6 +101,27 @@ pub enum Fatal {
     /// process can open them again, and mend them.
     #[error("the store failed and takes no more writes: {0}")]
     Store(String),
+    /// The home is not where it was: what is written there now is lost, or another
+    /// process's.
+    #[error(
+        "{} is not the file that it locked: its home was moved, removed or replaced, and \
+         nothing that it writes there would be kept",
+        .0.display()
+    )]
+    Home(PathBuf),
+}
+
+/// Resolves when the home that `lock` holds is lost.
+pub(crate) async fn home_lost(lock: &Arc<Lock>) -> Fatal {
+    loop {
+        tokio::time::sleep(HOME_LOOK).await;
+        let held = lock.clone();
+        // A disk that hangs must not stop the runtime. A look that cannot be made is none.
+        let lost = tokio::task::spawn_blocking(move || held.is_lost()).await;
+        if lost.unwrap_or(false) {
+            return Fatal::Home(lock.path().to_owned());
+        }
+    }
 }
 
 /// Watches over the actors. ractor's own default would stop silently.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chorus_protocol::ids::{Label, Place, Role};
-use chorus_protocol::trust::directory::Directory;
+use chorus_protocol::trust::directory::{BUCKET_BYTES, BUCKETS, Directory};
 use chorus_protocol::trust::door::{Closed, Door};
 use chorus_protocol::trust::item::{Claim, Entry, Item};
 use chorus_protocol::trust::token::{Token, nonce};
 use chorus_protocol::trust::{found, mesh_of};
 use chorus_protocol::wire::Identity;
-use chorus_protocol::wire::message::{Enrol, Items};
+use chorus_protocol::wire::message::{Command, Enrol, Items};
 use ractor::Actor;
 use tokio::sync::mpsc::{
     UnboundedReceiver as Receiver, UnboundedSender as Sender, unbounded_channel as channel,
@@ -46,7 +46,7 @@ impl<M: ractor::Message> Actor for Ear<M> {
     }
 }
 
-async fn ear<M: ractor::Message>() -> (ActorRef<M>, Receiver<M>) {
+pub(crate) async fn ear<M: ractor::Message>() -> (ActorRef<M>, Receiver<M>) {
     let (sender, receiver) = channel();
     let ear = Ear(std::marker::PhantomData);
     (Actor::spawn(None, ear, sender).await.unwrap().0, receiver)
@@ -276,4 +276,26 @@ fn what_was_signed_here_is_never_dropped() {
     assert_eq!((failed.len(), dropped), (FAILED_MAX + 1, FAILED_MAX));
     assert!(failed[0].own, "the own one is gone");
     assert!(matches!(failed[1].writes[..], [Write::Reserve(n)] if n == FAILED_MAX as u64 + 1));
+}
+
+#[tokio::test]
+async fn after_each_pull_it_is_told_that_the_answer_is_all_there() {
+    let mut enroller = Enroller::new().await;
+    let key = Identity::from_seed(&[6; 32]).id();
+    // One that is answered by a page, and one that is no pull at all.
+    for size in [BUCKETS * BUCKET_BYTES, 1] {
+        let buckets = vec![0; size];
+        let message = ToDirectory::Command(key, Command::Pull { buckets });
+        enroller.actor.cast(message).unwrap();
+    }
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let next = tokio::time::timeout(SOON, enroller.told.recv()).await;
+        told.push(match next.unwrap().unwrap() {
+            ToTransport::Deliver(to, Command::Page(_)) => (to, "page"),
+            ToTransport::Answered(to) => (to, "answered"),
+            other => panic!("{other:?}"),
+        });
+    }
+    assert_eq!(told, ["page", "answered", "answered"].map(|it| (key, it)));
 }

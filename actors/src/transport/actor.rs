@@ -21,25 +21,15 @@ use chorus_protocol::wire::{self, Audience, Channel, Identity, Topic, Verified};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::gossip::since;
-use crate::messages::{Arrived, Ring, ToDirectory, ToGossip, ToTransport, TransportView};
+use crate::messages::{Arrived, Ring, ToDirectory, ToGossip, ToTransport};
 use crate::store::StoreHandle;
+use crate::transport::backoff::Backoff;
 use crate::transport::counters::Counters;
 use crate::transport::leaving::Leaving;
-use crate::transport::pauses::Pauses;
 use crate::transport::sockets::{Command, Event, Handle, Incoming, Lane, LinkState};
+use crate::transport::tally::Tally;
 use crate::transport::twins::Twins;
 
-/// Every counter of this actor's, so that one which never rose is shown as 0.
-const COUNTS: [&str; 8] = [
-    "door_unwanted",
-    "lamport_held",
-    "lamport_jump",
-    "outbox_full",
-    "second_hand",
-    "socket_orders_dropped",
-    "twins",
-    "unreserved",
-];
 /// What the actor needs.
 #[derive(Debug)]
 pub struct Arguments {
@@ -95,10 +85,9 @@ pub struct State {
     pub(super) dialled: BTreeMap<NodeId, usize>,
     pub(super) doors: BTreeMap<u64, NodeId>,
     pub(super) tickets: u64,
-    pub(super) refusals: BTreeMap<&'static str, u64>,
-    pub(super) counts: BTreeMap<&'static str, u64>,
+    pub(super) tally: Tally,
     /// Between the tries of a node that was shut out.
-    pub(super) pauses: Pauses,
+    pub(super) backoff: Backoff,
 }
 
 impl Actor for TransportActor {
@@ -125,9 +114,8 @@ impl Actor for TransportActor {
             dialled: BTreeMap::new(),
             doors: BTreeMap::new(),
             tickets: 0,
-            refusals: Refusal::COUNTERS.map(|name| (name, 0)).into(),
-            counts: COUNTS.map(|name| (name, 0)).into(),
-            pauses: Pauses::default(),
+            tally: Tally::default(),
+            backoff: Backoff::default(),
         })
     }
 
@@ -154,6 +142,11 @@ impl Actor for TransportActor {
                 }
             }
             ToTransport::Deliver(to, order) => state.deliver(to, order),
+            ToTransport::Answered(to) => {
+                if let Some(outbox) = state.outboxes.get_mut(&to) {
+                    outbox.answered();
+                }
+            }
             ToTransport::Roster(roster, introduction) => state.roster(roster, introduction),
             ToTransport::AnswerDoor(reply, node, message) => {
                 let to = Audience {
@@ -203,17 +196,7 @@ impl State {
             Lane::Door => Channel::Door,
         };
         let topic = incoming.topic.as_deref().and_then(Topic::parse);
-        let own = self.a.identity.id();
-        let receiver = Receiver {
-            mesh: &self.a.mesh,
-            node: &own,
-            incarnation: self.a.incarnation,
-        };
-        let roster = &self.a.roster;
-        let opened = wire::open(&incoming.bytes, channel, topic.as_ref(), receiver, |node| {
-            roster.signer(node)
-        });
-        let frame = match opened {
+        let frame = match self.opened(&incoming.bytes, channel, topic.as_ref()) {
             Ok(frame) => frame,
             Err(why) => {
                 self.refused(why);
@@ -224,7 +207,9 @@ impl State {
             return self.at_the_door(frame, incoming);
         }
         let link = CurveKey(incoming.peer);
-        let first_hand = roster
+        let first_hand = self
+            .a
+            .roster
             .get(&frame.from)
             .is_some_and(|member| member.entry.curve == link);
         if !first_hand {
@@ -276,6 +261,11 @@ impl State {
         order: Order,
         arrived: &mut Vec<Arrived>,
     ) -> Result<(), ActorProcessingErr> {
+        let is_pull = matches!(order, Order::Pull { .. });
+        if is_pull && !self.outboxes.entry(from).or_default().pulled() {
+            self.count("pulls_dropped");
+            return Ok(());
+        }
         match order {
             Order::Pull { .. } | Order::Page(_) => {
                 self.a.ring.directory(ToDirectory::Command(from, order))
@@ -356,35 +346,23 @@ impl State {
         }
     }
 
-    fn refused(&mut self, why: Refusal) {
-        *self.refusals.entry(why.counter()).or_default() += 1;
-        tracing::trace!(%why, "frame refused");
-    }
-
-    pub(super) fn count(&mut self, counter: &'static str) {
-        debug_assert!(COUNTS.contains(&counter), "{counter} is not in the list");
-        *self.counts.entry(counter).or_default() += 1;
-    }
-
-    fn view(&self) -> TransportView {
-        let mut counters: Vec<_> = self.counts.iter().map(|(name, n)| (*name, *n)).collect();
-        counters.extend(self.a.counters.snapshot());
-        let outboxes = self.outboxes.values();
-        counters.push((
-            "delivery_waiting",
-            outboxes.clone().map(|o| o.len() as u64).sum(),
-        ));
-        let given_up = outboxes.clone().map(|o| o.given_up).sum();
-        counters.push(("delivery_given_up", given_up));
-        counters.push(("delivery_retries", outboxes.map(|o| o.retries).sum()));
-        let inboxes = self.inboxes.values();
-        counters.push(("delivery_duplicates", inboxes.map(|i| i.duplicates).sum()));
-        TransportView {
+    /// What the bytes say, if a member that is not revoked said it to this run.
+    pub(super) fn opened(
+        &self,
+        bytes: &[u8],
+        channel: Channel,
+        topic: Option<&Topic>,
+    ) -> Result<Verified, Refusal> {
+        let own = self.a.identity.id();
+        let receiver = Receiver {
+            mesh: &self.a.mesh,
+            node: &own,
             incarnation: self.a.incarnation,
-            lamport: self.a.clock.time(),
-            refusals: self.refusals.iter().map(|(name, n)| (*name, *n)).collect(),
-            counters,
-            twins: self.twins.present(since(self.a.epoch)),
-        }
+        };
+        let roster = &self.a.roster;
+        wire::open(bytes, channel, topic, receiver, |node| roster.signer(node))
     }
 }
+
+#[cfg(test)]
+mod tests;

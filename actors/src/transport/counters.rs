@@ -41,6 +41,8 @@ counters! {
     /// Connections to the door ended by us: they said too much or stayed too long, or their
     /// room, or their place in the line before it, was needed.
     door_cut,
+    /// Connections to the door that found nothing behind it: its socket was removed.
+    no_door,
     /// Frames published (once for each publish, however many subscribers).
     published,
     /// Publishes discarded because the command queue was full.

@@ -4,14 +4,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chorus_protocol::membership::twins::Ways;
 
 use super::config::{Bound, SocketsConfig};
-use super::counters::{Counters, count};
+use super::counters::{Counters, count, read};
 use super::endpoint::{DOOR_BYTES_MAX, FRAME_BYTES_MAX, SUBSCRIPTION_BYTES_MAX, listener, tcp};
 use super::error::Error;
 use super::gate::{Bounds, Gate};
@@ -54,7 +53,11 @@ pub struct Inward {
     listening: [Listening; 4],
     porter: Porter,
     /// Goes after the porter that leads there.
-    _inner_door: InnerDoor,
+    inner_door: InnerDoor,
+    /// How many had found no door when it was last bound, or last tried.
+    no_door: u64,
+    /// It could not be bound anew, and that was told.
+    no_door_told: bool,
     /// When it was last told that there is a crowd.
     crowd_told: Option<Instant>,
     /// What is subscribed to at the publisher.
@@ -107,7 +110,7 @@ impl Inward {
         let router = bind(Which::Router, tcp(config.host, ports.router))?;
         let publisher = bind(Which::Publisher, tcp(config.host, ports.publisher))?;
         let subscriber = bind(Which::Subscriber, tcp(config.host, ports.subscriber))?;
-        let (inner_door, door) = open_door(config.private.as_deref(), |inner| {
+        let (inner_door, door) = InnerDoor::open(config.private.as_deref(), |inner| {
             bind(Which::Door, inner.endpoint())
         })?;
         let outer = SocketAddr::new(config.host, ports.door);
@@ -123,7 +126,9 @@ impl Inward {
             topics: Vec::new(),
             listening: [router, publisher, subscriber, door],
             porter,
-            _inner_door: inner_door,
+            inner_door,
+            no_door: 0,
+            no_door_told: false,
             crowd_told: None,
             topics_there: Topics::default(),
             routes: Routes::default(),
@@ -229,6 +234,38 @@ impl Inward {
         count(&self.counters.rebuilt);
     }
 
+    /// Binds the door anew where its socket was removed: the porter found nobody there. Who
+    /// came in before is cut off, and comes again.
+    pub fn mend_door(&mut self) {
+        let no_door = read(&self.counters.no_door);
+        if no_door == self.no_door {
+            return;
+        }
+        let [_, _, _, door] = &mut self.listening;
+        let path = self.inner_door.path().display();
+        let opened = self.inner_door.restore_folder().and_then(|()| {
+            let opened = door.open(&self.context, &self.keys, &[]);
+            opened.map_err(|why| io::Error::from_raw_os_error(why.to_raw()))
+        });
+        match opened {
+            Ok(()) => {
+                self.made = true;
+                // Whoever came before it listened came in vain too.
+                self.no_door = read(&self.counters.no_door);
+                self.no_door_told = false;
+                tracing::warn!(%path, "the door's socket was removed: it is bound anew");
+            }
+            Err(why) => {
+                self.no_door = no_door;
+                if !self.no_door_told {
+                    tracing::error!(%path, %why, "the door's socket was removed and cannot be \
+                         bound anew: nobody can join here");
+                }
+                self.no_door_told = true;
+            }
+        }
+    }
+
     /// Tries to listen again where it was closed. True when all are open.
     pub fn reopen(&mut self) -> bool {
         for one in &mut self.listening {
@@ -274,25 +311,6 @@ impl Listening {
         self.gate = Some(gate);
         Ok(())
     }
-}
-
-/// Binds the door in `folder`, or among the temporary files where that will not do: without
-/// one, with a path too long for a socket, on a disk that is read-only or full.
-fn open_door<T>(
-    folder: Option<&Path>,
-    mut bind: impl FnMut(&InnerDoor) -> Result<T, Error>,
-) -> Result<(InnerDoor, T), Error> {
-    if let Some(inner) = folder.and_then(|folder| InnerDoor::within(folder).ok())
-        && let Ok(door) = bind(&inner)
-    {
-        return Ok((inner, door));
-    }
-    let inner = InnerDoor::temporary().map_err(|source| Error::Bind {
-        endpoint: std::env::temp_dir().display().to_string(),
-        source,
-    })?;
-    let door = bind(&inner)?;
-    Ok((inner, door))
 }
 
 /// Which routing id of the ROUTER leads to which key. The key is what the handshake proved;

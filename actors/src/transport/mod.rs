@@ -3,7 +3,9 @@
 //! ZeroMQ socket. It moves bytes and knows nothing of what they mean.
 
 pub mod actor;
+mod admission;
 pub mod ask;
+mod backoff;
 mod config;
 pub mod counters;
 mod crowd;
@@ -19,13 +21,12 @@ mod inward;
 mod keys;
 pub mod knock;
 mod leaving;
-mod line;
+mod limiter;
 mod links;
 mod messages;
 mod monitored;
 mod names;
 mod outward;
-mod pauses;
 mod porter;
 mod publishing;
 mod readiness;
@@ -34,9 +35,9 @@ mod selftest;
 mod sending;
 mod shares;
 pub mod sockets;
+mod tally;
 mod told;
 mod topics;
-mod turns;
 mod twins;
 mod zap;
 mod zmq_thread;

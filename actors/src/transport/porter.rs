@@ -20,9 +20,9 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
+use super::admission::{AdmissionQueue, oldest_of_most, source};
 use super::counters::{Counters, count};
 use super::endpoint::DOOR_BYTES_MAX;
-use super::line::{Line, oldest_of_most, source};
 
 /// Connections at once. One more ends the oldest of the address that has most.
 const CONNECTIONS_MAX: usize = 64;
@@ -90,7 +90,7 @@ impl Drop for Porter {
 }
 
 async fn serve(listener: &TcpListener, inner: &Arc<Path>, counters: &Arc<Counters>) {
-    let mut line = Line::new();
+    let mut queue = AdmissionQueue::new();
     let mut guests = Guests::default();
     let mut turn = tokio::time::interval(BETWEEN);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -98,14 +98,14 @@ async fn serve(listener: &TcpListener, inner: &Arc<Path>, counters: &Arc<Counter
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
-                    if line.add(source(from.ip()), stream).is_some() {
+                    if queue.add(source(from.ip()), stream).is_some() {
                         count(&counters.door_cut);
                     }
                 }
                 Err(_) => tokio::time::sleep(BREATH).await,
             },
-            _ = turn.tick(), if !line.is_empty() => {
-                if let Some((from, stream)) = line.next() {
+            _ = turn.tick(), if !queue.is_empty() => {
+                if let Some((from, stream)) = queue.next() {
                     guests.let_in(from, stream, inner.clone(), counters.clone());
                 }
             }
@@ -120,11 +120,16 @@ enum Passed {
     Ended,
     /// By us: it said too much, or stayed too long.
     Cut,
+    /// At once: nobody listens behind the porter.
+    NoDoor,
 }
 
 async fn pass(mut outside: TcpStream, inner: &Path) -> Passed {
-    let Ok(mut inside) = UnixStream::connect(inner).await else {
-        return Passed::Ended;
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    let mut inside = match UnixStream::connect(inner).await {
+        Ok(inside) => inside,
+        Err(why) if matches!(why.kind(), NotFound | ConnectionRefused) => return Passed::NoDoor,
+        Err(_) => return Passed::Ended,
     };
     let (from, mut to) = outside.split();
     let (mut answers, mut questions) = inside.split();
@@ -172,8 +177,10 @@ impl Guests {
             count(&counters.door_cut);
         }
         let guest = tokio::spawn(async move {
-            if pass(stream, &inner).await == Passed::Cut {
-                count(&counters.door_cut);
+            match pass(stream, &inner).await {
+                Passed::Ended => {}
+                Passed::Cut => count(&counters.door_cut),
+                Passed::NoDoor => count(&counters.no_door),
             }
         });
         self.open.push_back((from, guest.abort_handle()));

@@ -145,7 +145,7 @@ impl Thread {
                 count(&self.counters.malformed);
                 continue;
             };
-            if !self.door_turns.take(id, now) {
+            if !self.door_limiter.take(id, now) {
                 count(&self.counters.door_limited);
                 continue;
             }

@@ -16,8 +16,8 @@ use crate::gossip::since;
 use crate::messages::{ToDirectory, ToGossip, ToTransport};
 use crate::store::Write;
 use crate::transport::actor::State;
+use crate::transport::backoff::Backoff;
 use crate::transport::endpoint_of;
-use crate::transport::pauses::Pauses;
 use crate::transport::sockets::Command;
 
 /// How long after a refused reservation the next is tried: the disk is full, and half a
@@ -71,7 +71,7 @@ impl State {
     /// Dials a node. One that was shut out is let in by nobody, unless another takes it in
     /// again: it tries that seldom.
     pub(super) fn dial(&mut self, node: NodeId) {
-        if !self.is_shut_out() || self.pauses.is_over(node, since(self.a.epoch)) {
+        if !self.is_shut_out() || self.backoff.is_over(node, since(self.a.epoch)) {
             self.dial_now(node);
         }
     }
@@ -255,15 +255,13 @@ impl State {
         }
         self.a.roster = roster;
         if !self.is_shut_out() {
-            self.pauses = Pauses::default();
+            self.backoff = Backoff::default();
         }
         self.a.introduction = introduction;
         self.listen_to(self.wanted.clone());
         // Who fell with its enroller may be adopted; its session then goes on where it was,
         // since neither side was restarted.
-        let gone = |node: &NodeId| self.a.roster.is_revoked(node);
-        self.outboxes.retain(|node, _| !gone(node));
-        self.inboxes.retain(|node, _| !gone(node));
+        self.drop_deliveries();
     }
 
     /// Ends the connections of those who were revoked a moment ago.

@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use chorus_protocol::ids::CurveKey;
-use chorus_protocol::wire::envelope::Receiver;
 use chorus_protocol::wire::message::Command;
-use chorus_protocol::wire::{self, Audience, Channel, Message};
+use chorus_protocol::wire::{Audience, Channel, Message};
 
 use super::actor::State;
 use super::endpoint_of;
@@ -48,16 +47,7 @@ impl State {
     /// Whether the door's answer says that we are known there. What it proves otherwise is
     /// for the directory, which believes signatures alone.
     pub(super) fn knows_us(&mut self, answer: &[u8]) -> bool {
-        let own = self.a.identity.id();
-        let receiver = Receiver {
-            mesh: &self.a.mesh,
-            node: &own,
-            incarnation: self.a.incarnation,
-        };
-        let roster = &self.a.roster;
-        let opened = wire::open(answer, Channel::Door, None, receiver, |it| {
-            roster.signer(it)
-        });
+        let opened = self.opened(answer, Channel::Door, None);
         match opened.map(|frame| (frame.from, frame.message)) {
             Ok((_, Message::Introduced)) => true,
             Ok((from, Message::Welcome(items))) => {

@@ -1,10 +1,11 @@
 //! Nodes with whose keys two processes run, as this one sees it: children of which two speak,
-//! and itself when it is told of what it has not said.
+//! and itself when it is told of what it has not said. And whether a later run of this node is
+//! told of, so that this home is an older copy.
 
 use std::collections::BTreeMap;
 
 use chorus_protocol::ids::{CurveKey, Incarnation, NodeId, Stamp};
-use chorus_protocol::membership::twins::is_of_a_twin;
+use chorus_protocol::membership::twins::{is_of_a_later_run, is_of_a_twin};
 use chorus_protocol::units::Micros;
 use chorus_protocol::wire::message::PeerNews;
 
@@ -24,6 +25,8 @@ pub(super) struct Twins {
     until: BTreeMap<NodeId, Micros>,
     /// The stamp of the last frame that was signed here.
     pub said: Stamp,
+    /// The latest run of this node that was told of and is later than this one.
+    pub later: Option<Incarnation>,
 }
 
 impl Twins {
@@ -36,6 +39,7 @@ impl Twins {
                 incarnation,
                 lamport,
             },
+            later: None,
         }
     }
 
@@ -73,6 +77,11 @@ impl State {
     /// What a neighbour tells of this very node should not be later than its own last word.
     pub(super) fn told_of_itself(&mut self, teller: NodeId, news: &PeerNews) {
         let (me, said) = (self.a.identity.id(), self.twins.said);
+        let runs = news.peers.iter();
+        let later = runs.filter(|told| is_of_a_later_run(told, &me, said));
+        if let Some(run) = later.map(|told| told.stamp.incarnation).max() {
+            self.told_of_later_run(teller, run);
+        }
         if !news.peers.iter().any(|told| is_of_a_twin(told, &me, said)) {
             return;
         }
@@ -84,6 +93,22 @@ impl State {
                  a copy. Stop one of them; `chorus join` makes a home of its own"
             );
         }
+    }
+}
+
+impl State {
+    fn told_of_later_run(&mut self, teller: NodeId, run: Incarnation) {
+        if self.twins.later.is_some_and(|known| run <= known) {
+            return;
+        }
+        if self.twins.later.replace(run).is_none() {
+            self.count("rewound");
+        }
+        tracing::error!(
+            told_by = %teller.short(), own = %self.a.incarnation, told = %run,
+            "this node has run later than this home knows: an older copy of the home was put \
+             back, and who heard the later run refuses this one; `chorus doctor` says what to do"
+        );
     }
 }
 

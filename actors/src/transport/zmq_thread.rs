@@ -25,7 +25,7 @@ use super::readiness::Source;
 use super::selftest::{self, Probe};
 use super::shares::Shares;
 
-use super::turns::Turns;
+use super::limiter::DoorLimiter;
 use super::zap::Zap;
 
 /// Commands performed before the sockets have their turn.
@@ -77,7 +77,7 @@ pub(super) struct Thread {
     pub(super) outward: Outwards,
     pub(super) questions: Questions,
     pub(super) names: Names,
-    pub(super) door_turns: Turns,
+    pub(super) door_limiter: DoorLimiter,
     pub(super) gathering: Gathering,
     pub(super) shares: Shares,
     /// The link sockets are left alone until permits return: that is the back-pressure.
@@ -118,7 +118,7 @@ impl Thread {
             outward: Outwards::new(context.clone(), keys.clone(), counted, names.clone()),
             questions: Questions::new(context.clone(), keys, names.clone()),
             names,
-            door_turns: Turns::new(config.door_rate),
+            door_limiter: DoorLimiter::new(config.door_rate),
             gathering: Gathering::default(),
             shares: Shares::new(GOSSIP_SHARE),
             link_paused: false,
@@ -339,6 +339,7 @@ impl Thread {
         }
         self.inward.made |= self.unwatched;
         self.inward.look_at_gates(now);
+        self.inward.mend_door();
         self.zap.forgive(now);
         self.look_at_topics(now);
         // Also finds out that every handle is gone, which wakes nobody.

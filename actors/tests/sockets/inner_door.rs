@@ -46,6 +46,47 @@ async fn it_stands_in_the_private_folder_in_place_of_a_dead_one_and_goes_with_it
 }
 
 #[tokio::test]
+async fn what_is_removed_while_it_runs_comes_back_for_the_next_guest() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("run");
+    let file = folder.join("door.sock");
+    let mut host = node_in(&folder);
+    std::fs::remove_file(&file).unwrap();
+    answers_a_guest(&mut host).await;
+    // Something in its place that nobody listens at.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, "").unwrap();
+    answers_a_guest(&mut host).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    answers_a_guest(&mut host).await;
+    let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let found_none = read(&host.counters.no_door);
+    assert!(found_none >= 3, "{found_none}");
+    answers_a_guest(&mut host).await;
+    assert_eq!(read(&host.counters.no_door), found_none);
+    stop(host);
+    assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn a_door_whose_home_is_gone_makes_no_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    let mut host = node_in(&home.join("run"));
+    std::fs::remove_dir_all(&home).unwrap();
+    let guest = Client::new(zmq::DEALER, Some(&host), &host.bound.door);
+    guest.socket.send("good day", 0).unwrap();
+    holds("it was tried for", || read(&host.counters.no_door) >= 5).await;
+    assert!(!home.exists());
+    // A file system that comes back needs no restart.
+    std::fs::create_dir(&home).unwrap();
+    let asked = until(&mut host.up.door, || {}, |_| true).await;
+    assert_eq!(asked.bytes, b"good day");
+    stop(host);
+}
+
+#[tokio::test]
 async fn who_comes_past_the_porter_is_judged_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let mut host = node_in(dir.path());

@@ -1,4 +1,4 @@
-//! Turns: which messages at the door are taken.
+//! The limiter of the door: which messages at the door are taken.
 //!
 //! A stranger's key costs it nothing, but a connection costs it a place in the porter's line.
 //! So the first message of every connection is taken, of which there are only as many as the
@@ -13,13 +13,13 @@ const SPOKEN_MAX: usize = 1024;
 
 /// Who has spoken, and what the others may still say.
 #[derive(Debug)]
-pub struct Turns {
+pub struct DoorLimiter {
     spoken: BTreeSet<Vec<u8>>,
     order: VecDeque<Vec<u8>>,
     again: Bucket,
 }
 
-impl Turns {
+impl DoorLimiter {
     /// All messages but first ones share `rate` a second.
     pub fn new(rate: u32) -> Self {
         Self {
@@ -84,23 +84,24 @@ mod tests {
 
     #[test]
     fn whoever_talks_on_shares_a_rate_and_a_newcomer_is_heard_beside_it() {
-        let mut turns = Turns::new(2);
+        let mut limiter = DoorLimiter::new(2);
         let now = Instant::now();
-        let took = |turns: &mut Turns, at| (0..100).filter(|_| turns.take(b"loud", at)).count();
-        assert_eq!(took(&mut turns, now), 1 + 2);
-        assert!(turns.take(b"new", now));
-        assert!(!turns.take(b"new", now));
-        assert_eq!(took(&mut turns, now + Duration::from_millis(500)), 1);
+        let took =
+            |limiter: &mut DoorLimiter, at| (0..100).filter(|_| limiter.take(b"loud", at)).count();
+        assert_eq!(took(&mut limiter, now), 1 + 2);
+        assert!(limiter.take(b"new", now));
+        assert!(!limiter.take(b"new", now));
+        assert_eq!(took(&mut limiter, now + Duration::from_millis(500)), 1);
     }
 
     #[test]
     fn what_is_remembered_of_connections_is_bounded() {
-        let mut turns = Turns::new(1);
+        let mut limiter = DoorLimiter::new(1);
         let now = Instant::now();
         for n in 0..=SPOKEN_MAX {
-            assert!(turns.take(&n.to_be_bytes(), now));
+            assert!(limiter.take(&n.to_be_bytes(), now));
         }
-        assert_eq!(turns.spoken.len(), SPOKEN_MAX);
-        assert_eq!(turns.order.len(), SPOKEN_MAX);
+        assert_eq!(limiter.spoken.len(), SPOKEN_MAX);
+        assert_eq!(limiter.order.len(), SPOKEN_MAX);
     }
 }

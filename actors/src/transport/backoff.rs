@@ -1,4 +1,4 @@
-//! Pauses: how seldom a node that was shut out tries each of the others again. Only that
+//! Back-off: how seldom a node that was shut out tries each of the others again. Only that
 //! another enroller takes it in can change anything, so it waits twice as long each time.
 
 use std::collections::BTreeMap;
@@ -14,11 +14,11 @@ const LONGEST: Micros = Micros::from_secs(300);
 /// When each node may be tried again, and the pause after that. As many rows as the roster
 /// has members at most.
 #[derive(Debug, Default)]
-pub(super) struct Pauses {
+pub(super) struct Backoff {
     next: BTreeMap<NodeId, (Micros, Micros)>,
 }
 
-impl Pauses {
+impl Backoff {
     /// Whether `node` may be tried `now`; if so the next pause begins.
     pub(super) fn is_over(&mut self, node: NodeId, now: Micros) -> bool {
         let (at, pause) = self.next.entry(node).or_insert((now, FIRST));
@@ -38,10 +38,10 @@ mod tests {
     #[test]
     fn the_pause_doubles_up_to_five_minutes_for_each_node_by_itself() {
         let (a, b) = (NodeId([1; 32]), NodeId([2; 32]));
-        let mut pauses = Pauses::default();
-        let tries = (0..1_810).filter(|s| pauses.is_over(a, Micros::from_secs(*s)));
+        let mut backoff = Backoff::default();
+        let tries = (0..1_810).filter(|s| backoff.is_over(a, Micros::from_secs(*s)));
         let tries: Vec<u64> = tries.collect();
         assert_eq!(tries, [0, 10, 30, 70, 150, 310, 610, 910, 1210, 1510]);
-        assert!(pauses.is_over(b, Micros::from_secs(1_700)));
+        assert!(backoff.is_over(b, Micros::from_secs(1_700)));
     }
 }

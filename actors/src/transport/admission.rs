@@ -1,4 +1,4 @@
-//! The line before the door: connections that wait for their turn to shake hands.
+//! Admission: the queue before the door: connections that wait for their turn to shake hands.
 //!
 //! Handshakes cost the thread that serves members too, so only so many begin each second.
 //! Addresses take turns: whoever comes from another than a crowd does not wait behind it. Of
@@ -15,12 +15,12 @@ const SERVED_MAX: usize = 256;
 
 /// Who waits, oldest first, and which addresses had a turn, the last one last.
 #[derive(Debug)]
-pub struct Line<T> {
+pub struct AdmissionQueue<T> {
     waiting: VecDeque<(IpAddr, T)>,
     served: VecDeque<IpAddr>,
 }
 
-impl<T> Line<T> {
+impl<T> AdmissionQueue<T> {
     pub fn new() -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -91,29 +91,29 @@ mod tests {
     #[test]
     fn addresses_take_turns_and_the_newest_of_each_is_first() {
         let [a, b, c] = addresses();
-        let mut line = Line::new();
+        let mut queue = AdmissionQueue::new();
         for (n, from) in [a, a, a, b, b, c].into_iter().enumerate() {
-            assert_eq!(line.add(from, n), None);
+            assert_eq!(queue.add(from, n), None);
         }
-        let order: Vec<usize> = std::iter::from_fn(|| line.next().map(|(_, n)| n)).collect();
+        let order: Vec<usize> = std::iter::from_fn(|| queue.next().map(|(_, n)| n)).collect();
         assert_eq!(order, [5, 4, 2, 3, 1, 0]);
-        assert!(line.is_empty());
+        assert!(queue.is_empty());
     }
 
     #[test]
     fn a_crowd_from_one_address_costs_another_neither_its_place_nor_its_turn() {
         let [a, b, _] = addresses();
-        let mut line = Line::new();
-        line.add(b, 0);
-        line.next();
-        line.add(a, 1);
-        line.next();
-        line.add(b, 2);
+        let mut queue = AdmissionQueue::new();
+        queue.add(b, 0);
+        queue.next();
+        queue.add(a, 1);
+        queue.next();
+        queue.add(b, 2);
         for n in 3..1_000 {
-            assert_eq!(line.add(a, n).is_some(), n >= 2 + WAITING_MAX);
+            assert_eq!(queue.add(a, n).is_some(), n >= 2 + WAITING_MAX);
         }
-        assert_eq!(line.waiting.len(), WAITING_MAX);
-        assert_eq!(line.next().map(|(_, n)| n), Some(2));
+        assert_eq!(queue.waiting.len(), WAITING_MAX);
+        assert_eq!(queue.next().map(|(_, n)| n), Some(2));
     }
 
     #[test]
