@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 mod members;
 mod words;
 pub use members::{live_members, peers};
-pub use words::{columns, peers_words, status_words};
+pub use words::{REWOUND_HINT, columns, peers_words, rewound, status_words};
 
 /// Refusals that mean somebody signed what he may not. What is neither one of them nor
 /// [`REVOKED`] is malformed.
@@ -80,6 +80,7 @@ pub fn status(snapshot: &Snapshot) -> Value {
         "no_address_of": names(snapshot, &view.nowhere),
         "revoked": is_revoked(snapshot),
         "twins": names(snapshot, &snapshot.twins),
+        "later_run": snapshot.later_run.map(|run| run.0),
         "uptime_ms": snapshot.started.elapsed().as_millis() as u64,
     })
 }
@@ -120,6 +121,7 @@ pub fn health(snapshot: &Snapshot) -> Value {
         "missing_revocations": snapshot.roster.missing_revocations(),
         "revoked": revoked(snapshot),
         "twins": self::names(snapshot, &snapshot.twins),
+        "later_run": snapshot.later_run.map(|run| run.0),
         "duplicate_names": names.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
         "counters": table(&snapshot.counters),
         "refusals": table(&snapshot.refusals),
@@ -175,12 +177,13 @@ fn keeps(counters: &[(&'static str, u64)]) -> bool {
     sum(counters, |it| refusing.contains(&it)) == 0
 }
 
-/// Whether it is where it belongs (a member, beneath a parent or at the top), and keeps what
-/// it is told.
+/// Whether it is where it belongs (a member, beneath a parent or at the top), is heard there,
+/// and keeps what it is told.
 pub fn is_ready(snapshot: &Snapshot) -> bool {
     let view = &snapshot.view;
     let placed = view.parent.is_some() || view.candidates == 0;
-    !is_revoked(snapshot) && placed && keeps(&snapshot.counters)
+    let heard = snapshot.later_run.is_none();
+    !is_revoked(snapshot) && placed && heard && keeps(&snapshot.counters)
 }
 
 /// Where it stands in the tree, and how its disk is where that is not well, in words.

@@ -23,6 +23,7 @@ use toml::Value;
 use crate::cli::Context;
 use crate::error::Failure;
 pub use keys::KEYS;
+use layers::Origin;
 pub use layers::{Effective, Values};
 
 /// The door listens so many ports above the first.
@@ -54,7 +55,7 @@ pub struct Settings {
 /// whoever gives one expects it to count.
 pub fn refuse_unknown_flags(overrides: &[(String, String)]) -> Result<(), Failure> {
     let mut names = overrides.iter().map(|(name, _)| name);
-    names.try_for_each(|name| layers::known(name, &layers::Origin::Flag).map(drop))
+    names.try_for_each(|name| layers::known(name, &Origin::Flag).map(drop))
 }
 
 /// The same for the environment.
@@ -115,6 +116,12 @@ impl Settings {
     /// Every value with its origin, in the order in which people read them.
     pub fn effective(&self) -> impl Iterator<Item = &Effective> {
         KEYS.iter().filter_map(|key| self.values.get(key.name))
+    }
+
+    /// Whether nobody is told where it listens, and nobody said where it should.
+    pub fn is_outward_only(&self) -> bool {
+        let listen = self.values.get("net.listen");
+        self.advertise.is_empty() && listen.is_none_or(|it| it.origin == Origin::Default)
     }
 
     /// Refuses `[node]` where it says something else than the roster, which decides.

@@ -1,11 +1,16 @@
 //! The demo from end to end: real processes, one killed with SIGKILL, the mesh whole again.
 
+mod support;
+
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
+use support::until;
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn fresh_dir(name: &str) -> PathBuf {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
@@ -88,7 +93,7 @@ impl Kept {
         self.demo.kill().expect("SIGKILL");
         self.demo.wait().expect("it is gone");
         // Whoever takes in orphans may be slow to bury them: a zombie has no command line.
-        until("no node is left", || {
+        until("no node is left", PATIENCE, || {
             pids.iter().all(|pid| {
                 let line = std::fs::read(format!("/proc/{pid}/cmdline"));
                 line.unwrap_or_default().is_empty()
@@ -106,18 +111,10 @@ impl Drop for Kept {
     }
 }
 
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn a_demo_that_is_killed_leaves_no_node_behind() {
     let kept = Kept::start("killed", Stdio::inherit());
-    until("both run", || kept.pids().is_some());
+    until("both run", PATIENCE, || kept.pids().is_some());
     kept.kill();
 }
 
@@ -145,7 +142,7 @@ fn a_demo_that_is_kept_says_by_which_program_to_look_at_it() {
     let log = fresh_dir("kept").with_extension("log");
     let kept = Kept::start("kept", File::create(&log).expect("a log").into());
     let said = || std::fs::read_to_string(&log).expect("its log");
-    until("it is whole and kept", || {
+    until("it is whole and kept", PATIENCE, || {
         said().contains("it keeps running")
     });
     let text = said();

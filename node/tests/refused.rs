@@ -205,7 +205,10 @@ fn a_member_revoked_while_it_was_away_is_refused_and_told() {
     let log = std::fs::read_to_string(gone.home.with_extension("log")).unwrap();
     assert!(log.contains("this node was revoked"), "{log}");
     // It knocks on, ever less often; who turns it away says so once.
-    support::hold(Duration::from_secs(15));
+    until("it has knocked again", PATIENCE, || {
+        let frames = &said(&node, &["status"]).1["frames"]["revoked"];
+        frames.as_u64() >= Some(2)
+    });
     let log = std::fs::read_to_string(node.home.with_extension("log")).unwrap();
     let knocks = log
         .matches("a revoked node was refused at the door")
@@ -221,13 +224,32 @@ fn a_member_revoked_while_it_was_away_is_refused_and_told() {
     // It has kept the proof: from now on it does not even start.
     gone.kill();
     let (exit, why) = said(&gone, &["run"]);
-    assert_eq!(
-        (exit, &why["code"]),
-        (Some(4), &"not_a_member".into()),
-        "{why}"
-    );
+    assert_eq!((exit, &why["code"]), (Some(4), &"revoked".into()), "{why}");
     assert!(
         why["message"].as_str().unwrap().contains("revoked"),
         "{why}"
     );
+}
+
+#[test]
+fn a_revocation_that_got_no_answer_is_said_to_be_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Process::new(dir.path(), "op", None);
+    found(&node, "127.0.0.1");
+    node.start();
+    let gone = Process::new(dir.path(), "gone", None);
+    enrol(&node, &gone, ["agent", "s1", "c1"], &["127.0.0.1"]);
+    node.signal("-STOP");
+    let (exit, why) = said(&node, &["revoke", "gone"]);
+    node.signal("-CONT");
+    assert_eq!(
+        (exit, &why["code"]),
+        (Some(6), &"no_answer".into()),
+        "{why}"
+    );
+    let message = why["message"].as_str().unwrap();
+    assert!(message.contains("may still do it"), "{why}");
+    until("it was done", PATIENCE, || {
+        said(&node, &["revoke", "gone"]).1["code"] == "revoked_already"
+    });
 }

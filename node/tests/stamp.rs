@@ -5,11 +5,14 @@
 
 mod support;
 
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 use support::{BRANCH, Process, found, mesh, succeed, until, whole};
+
+/// Far beyond what any of it takes.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn incarnation(node: &Process) -> u64 {
     node.status().unwrap()["incarnation"].as_u64().unwrap()
@@ -24,6 +27,19 @@ fn forget(node: &Process, parts: &[&str]) {
             std::fs::remove_file(path).unwrap();
         }
     }
+}
+
+/// Whether all others have heard the run that this node is in: they may be whole with what the
+/// run before left behind.
+fn is_heard(nodes: &[Process], victim: usize) -> bool {
+    let status = nodes[victim].status().unwrap_or_default();
+    let (name, run) = (&status["name"], &status["incarnation"]);
+    let mut others = nodes.iter().filter(|node| node.name != nodes[victim].name);
+    others.all(|node| {
+        let peers = node.ask("peers").unwrap_or_default();
+        let mut rows = peers["peers"].as_array().into_iter().flatten();
+        rows.any(|row| row["name"] == *name && row["incarnation"] == *run)
+    })
 }
 
 fn log(node: &Process) -> String {
@@ -71,7 +87,9 @@ fn a_lost_count_comes_back_from_the_peers_above_all_that_was_said() {
         // A second run, so that there is more to be above than the first.
         nodes[victim].kill();
         nodes[victim].start();
-        whole(&nodes, "after a plain restart", Duration::from_secs(30));
+        until("the second run is heard", PATIENCE, || {
+            is_heard(&nodes, victim)
+        });
         let before = incarnation(&nodes[victim]);
         nodes[victim].kill();
         match victim {
@@ -80,15 +98,47 @@ fn a_lost_count_comes_back_from_the_peers_above_all_that_was_said() {
         }
         nodes[victim].start();
         let name = &nodes[victim].name;
-        let took = whole(
-            &nodes,
-            &format!("after {name} lost its count"),
-            Duration::from_secs(10),
-        );
+        let took = whole(&nodes, &format!("after {name} lost its count"), PATIENCE);
         let after = incarnation(&nodes[victim]);
         println!("{name}: {before} before, {after} after, whole in {took:.1?}");
         assert!(after > before, "{name}: {before} before, {after} after");
         assert!(log(&nodes[victim]).contains("the peers told how far this node was"));
+    }
+}
+
+#[test]
+fn an_older_copy_of_a_home_is_said_to_be_one_and_what_doctor_says_mends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut nodes = mesh(dir.path(), &BRANCH);
+    for victim in [0, 3] {
+        let home = nodes[victim].home.clone();
+        let older = home.with_extension("older");
+        nodes[victim].kill();
+        succeed(Command::new("cp").arg("-a").args([&home, &older]));
+        // Two runs: the copy's next one is older than what the others have heard.
+        for _ in 0..2 {
+            nodes[victim].start();
+            until("the later run is heard", PATIENCE, || {
+                is_heard(&nodes, victim)
+            });
+            nodes[victim].kill();
+        }
+        std::fs::remove_dir_all(&home).unwrap();
+        std::fs::rename(&older, &home).unwrap();
+        nodes[victim].start();
+        until("it is told of its later run", PATIENCE, || {
+            let status = nodes[victim].status().unwrap_or_default();
+            status["later_run"].as_u64() > status["incarnation"].as_u64()
+        });
+        let (exit, doctor) = said(&nodes[victim], &["doctor"]);
+        assert_eq!(exit, Some(1), "{doctor}");
+        assert!(doctor.to_string().contains("identity/boot"), "{doctor}");
+        nodes[victim].kill();
+        forget(&nodes[victim], &["identity/boot", "journal"]);
+        nodes[victim].start();
+        whole(&nodes, "after it asked its peers", PATIENCE);
+        let status = nodes[victim].status().unwrap();
+        assert!(status["later_run"].is_null(), "{status}");
     }
 }
 

@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use support::{Process, succeed, until, whole};
@@ -205,4 +206,41 @@ fn what_up_is_told_of_the_net_is_kept_in_the_new_home() {
     );
     let file = std::fs::read_to_string(nodes[1].home.join("chorus.toml")).unwrap();
     assert!(!file.contains("localhost"), "{file}");
+}
+
+#[test]
+fn a_home_whose_node_was_revoked_is_set_aside_and_the_next_start_takes_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let mut operator = Process::new(dir, "operator", None);
+    let file = dir.join("agent").display().to_string();
+    let invite = format!("--invite=file={file},role=agent,sector=s1,cluster=c1,name=x,uses=9");
+    up(
+        &mut operator,
+        &["--mesh", "test", "--name", "operator", &invite],
+    );
+    let mut nodes = vec![operator, agent(dir, "a")];
+    whole(&nodes, "at first", Duration::from_secs(60));
+    let was = id(&nodes[1]);
+    let mut revoke = nodes[0].command();
+    succeed(revoke.args(["revoke", &was, "--reason", "lost"]));
+    until("it knows", Duration::from_secs(20), || {
+        let status = nodes[1].command().arg("status").output().unwrap();
+        status.status.code() == Some(4)
+    });
+    nodes[1].kill();
+
+    // Its next start is the last in this home.
+    let mut last = nodes[1].command();
+    let homes = dir.join("homes").display().to_string();
+    last.args(["up", "--homes", &homes, "--token", &file])
+        .args(NET);
+    let mut last = last.stdout(Stdio::null()).spawn().unwrap();
+    until("it is refused", Duration::from_secs(20), || {
+        last.try_wait().unwrap().is_some()
+    });
+    assert_eq!(last.wait().unwrap().code(), Some(4));
+    nodes[1] = agent(dir, "b");
+    whole(&nodes, "with another member", Duration::from_secs(60));
+    assert_ne!(id(&nodes[1]), was);
 }

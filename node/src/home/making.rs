@@ -55,8 +55,9 @@ pub fn refuse_used(home: &Home) -> Result<(), Failure> {
 /// The folders of a home that a node fills.
 const PARTS: [&str; 5] = ["identity", "mesh", "operator", "db", "journal"];
 
-/// The keys of a home whose making was cut short, by a kill or a power cut. A door may have
-/// welcomed them, and then welcomes them again with the same token, though it is used up.
+/// The keys of a home whose making was cut short: by a kill or a power cut, or since the door's
+/// answer, or the room for it, did not come. A door may have welcomed them, and then welcomes
+/// them again with the same token, though it is used up.
 pub fn begun(home: &Home) -> Option<(Identity, CurveKeys)> {
     let making = home.making();
     let identity = Identity::from_seed(&read_key(&making.join("node.key")).ok()?);
@@ -83,11 +84,13 @@ fn clear(home: &Home) {
 /// Makes a home, with the first `items` of its directory. They are asked for
 /// when the folders are there and locked, so that no token is used up for a home
 /// that cannot be written. The node's key, which makes it a home, is written
-/// last; after a failure what was made is taken away again.
+/// last; after a failure what was made is taken away again. The new keys stay where a door
+/// may count them as a member's, which `items` notes in its argument: only they can go on
+/// with that. It begins as true for keys that an earlier making has left.
 pub fn make(
     home: &Home,
     founding: &Founding<'_>,
-    items: impl FnOnce() -> Result<Vec<Vec<u8>>, Failure>,
+    items: impl FnOnce(&mut bool) -> Result<Vec<Vec<u8>>, Failure>,
 ) -> Result<(), Failure> {
     refuse_used(home)?;
     let had_dir = home.dir().exists();
@@ -98,12 +101,17 @@ pub fn make(
     let lock = home.lock().map_err(broken)?;
     // Somebody may have been here between the first look and the lock.
     refuse_used(home)?;
-    if begun(home).is_some() {
+    let before = begun(home);
+    if before.is_some() {
         clear(home);
     }
+    let mut counted = before.is_some_and(|(it, _)| it.id() == founding.identity.id());
     let made = begin(home, founding).and_then(|()| home.create().map_err(broken));
-    let made = made.and_then(|()| fill(home, founding, &items()?, had_config));
-    let _ = fs::remove_dir_all(home.making());
+    let made = made.and_then(|()| fill(home, founding, &items(&mut counted)?, had_config));
+    let keys_stay = made.is_err() && counted;
+    if !keys_stay {
+        let _ = fs::remove_dir_all(home.making());
+    }
     if made.is_err() {
         clear(home);
         if !had_config {
@@ -114,7 +122,7 @@ pub fn make(
         }
     }
     drop(lock);
-    if made.is_err() && !had_dir {
+    if made.is_err() && !had_dir && !keys_stay {
         let _ = fs::remove_dir_all(home.dir());
     }
     made

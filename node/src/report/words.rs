@@ -68,6 +68,18 @@ fn twins(status: &Value) -> Option<String> {
     })
 }
 
+/// What is wrong with a home that is older than what the node has said.
+pub fn rewound(later_run: u64) -> String {
+    format!(
+        "an older copy of this home was put back: the node has been at incarnation {later_run} \
+         before, and who heard that refuses this run"
+    )
+}
+
+/// What to do then.
+pub const REWOUND_HINT: &str = "stop the node, delete identity/boot and journal/ in its home, and \
+    start it: it asks its peers how far it was, and tokens made before are void";
+
 /// A node at a glance, for people.
 pub fn status_words(status: &Value) -> String {
     let s = |key: &str| words(&status[key]);
@@ -93,6 +105,9 @@ pub fn status_words(status: &Value) -> String {
     }
     if let Some(twins) = twins(status) {
         line("twins", twins);
+    }
+    if let Some(run) = status["later_run"].as_u64() {
+        line("rewound", rewound(run));
     }
     line("key", s("node"));
     line("mode", format!("{}, quorum {}", s("mode"), s("quorum")));

@@ -47,7 +47,7 @@ pub fn make(ctx: &Context, args: &InitArgs) -> Result<Made, Failure> {
         root_key: Some(&root),
         config: &format!("# Mesh `{mesh_name}`.\n{config}"),
     };
-    home::make(&home, &founding, || Ok(items))?;
+    home::make(&home, &founding, |_| Ok(items))?;
     Ok(Made {
         mesh_name,
         root: root.id(),

@@ -1,6 +1,6 @@
 //! `join`: from a token to a home. Nothing stays behind unless the door has
-//! welcomed us, and what it says is believed only as far as the token's root
-//! has signed it.
+//! welcomed us, but the new keys where it may have: with them the same token does again.
+//! What the door says is believed only as far as the token's root has signed it.
 
 use std::time::Duration;
 
@@ -18,12 +18,22 @@ use serde_json::json;
 
 use super::{new_config, new_keys, read};
 use crate::cli::{Context, JoinArgs};
-use crate::error::Failure;
+use crate::error::{Failure, exit};
 use crate::home::{self, Founding};
+use crate::settings::Settings;
 
+/// Of a node to which nobody connects: several fit on one machine, and no port is open to others.
+const OUTWARD: &str = "
+[net]
+# It connects outward only. To let others connect to it, listen where they can reach it
+# (as 0.0.0.0:7400) and advertise a name or an address of this machine.
+listen = \"127.0.0.1:0\"
+";
 /// How long one door may take: connecting, shaking hands and a flush to its
 /// disk, each with seconds to spare on a slow link.
 const DOOR_WITHIN: Duration = Duration::from_secs(5);
+/// What a door says whose disk takes nothing now.
+pub const CANNOT_STORE: &str = "cannot_store";
 
 /// Knocks with the token, and makes the home of what the door says.
 pub fn join(ctx: &Context, args: &JoinArgs) -> Result<(MeshId, Member), Failure> {
@@ -33,7 +43,11 @@ pub fn join(ctx: &Context, args: &JoinArgs) -> Result<(MeshId, Member), Failure>
     let name = chosen_name(&token, name.transpose()?)?;
     let home = Home::at(&ctx.dir);
     home::refuse_used(&home)?;
-    let config = new_config(ctx, &args.net)?;
+    let mut config = new_config(ctx, &args.net)?;
+    let told = args.net.listen.is_some() || !args.net.advertise.is_empty();
+    if !told && Settings::load(ctx)?.is_outward_only() {
+        config.push_str(OUTWARD);
+    }
 
     let (identity, curve) = home::begun(&home).map_or_else(new_keys, Ok)?;
     let enrol = Enrol {
@@ -54,11 +68,24 @@ pub fn join(ctx: &Context, args: &JoinArgs) -> Result<(MeshId, Member), Failure>
         config: &config,
     };
     let mut own = None;
-    home::make(&home, &founding, || {
-        let answer = ask(&token, &curve, &frame)?;
-        let items = open(&answer, &token, &identity)?;
+    let made = home::make(&home, &founding, |counted| {
+        let answer = ask(&token, &curve, &frame, counted)?;
+        let items = open(&answer, &token, &identity).inspect_err(|why| {
+            if why.exit == exit::REFUSED {
+                *counted = why.code == CANNOT_STORE;
+            }
+        })?;
         own = Some(own_entry(&items, &token, &identity, &curve)?);
+        *counted = true;
         Ok(items)
+    });
+    made.map_err(|why| match home::begun(&home) {
+        Some(_) => {
+            let again = "the new keys are kept: join again, with the same token and --dir";
+            let hint = [again, &why.hint].join("; ");
+            why.hint(hint.trim_end_matches("; "))
+        }
+        None => why,
     })?;
     let own = own.expect("invariant: a home was made of items that hold the own entry");
     Ok((token.mesh, own))
@@ -99,8 +126,14 @@ fn chosen_name(token: &Token, wanted: Option<Label>) -> Result<Option<Label>, Fa
 }
 
 /// Knocks at the token's doors, one after the other. The same keys may ask at
-/// several: they get the same entry.
-fn ask(token: &Token, curve: &CurveKeys, frame: &[u8]) -> Result<Vec<u8>, Failure> {
+/// several: they get the same entry. Notes in `counted` whether one was asked that did not
+/// answer: it may have welcomed them.
+fn ask(
+    token: &Token,
+    curve: &CurveKeys,
+    frame: &[u8],
+    counted: &mut bool,
+) -> Result<Vec<u8>, Failure> {
     let mut failures = Vec::new();
     for door in &token.doors {
         let endpoint = format!("tcp://{door}");
@@ -112,12 +145,13 @@ fn ask(token: &Token, curve: &CurveKeys, frame: &[u8]) -> Result<Vec<u8>, Failur
                 | KnockError::Unresolved { .. }
                 | KnockError::Endpoint { .. }),
             ) => {
+                *counted |= matches!(why, KnockError::Timeout { asked: true, .. });
                 failures.push(why.to_string());
             }
             Err(why) => return Err(Failure::failed("knock", why.to_string())),
         }
     }
-    let message = format!("nobody opened: {}; nothing was kept", failures.join("; "));
+    let message = format!("nobody opened: {}; no home was made", failures.join("; "));
     Err(Failure::unreachable("unreachable", message)
         .hint("is the node that made the token running, and its door's port open from here?"))
 }
@@ -146,10 +180,10 @@ fn open(answer: &[u8], token: &Token, own: &Identity) -> Result<Vec<Vec<u8>>, Fa
                 .chars()
                 .filter(char::is_ascii_graphic)
                 .collect();
-            let message = format!("the door refused: {reason}; nothing was kept");
+            let message = format!("the door refused: {reason}; no home was made");
             let hint = match code.as_str() {
                 "name_taken" => "ask for a token with another name, or choose one with --name",
-                "full" | "cannot_store" => "tell who made the token",
+                "full" | CANNOT_STORE => "tell who made the token",
                 _ => "ask who made the token for a new one",
             };
             Err(Failure::refused(code, message).hint(hint))
@@ -191,5 +225,5 @@ fn bad_token(why: TokenError) -> Failure {
 
 /// An enroller that answers, but not with what makes a member: its fault.
 fn bad_welcome(message: impl Into<String>) -> Failure {
-    Failure::failed("bad_welcome", message).hint("nothing was kept; tell who made the token")
+    Failure::failed("bad_welcome", message).hint("no home was made; tell who made the token")
 }

@@ -60,7 +60,7 @@ pub async fn run(
             keep(&loaded.home, &items)?;
             done(directory.roster(), &node, items.len(), None)
         }
-        Err(failure) => return Err(failure),
+        Err(failure) => return Err(asked(failure)),
     };
     let name = done["name"].as_str().unwrap_or_default();
     let words = match (done["running"].as_bool(), done["live"].as_u64()) {
@@ -71,6 +71,18 @@ pub async fn run(
         _ => format!("{name} is revoked; the mesh hears of it when this node runs again"),
     };
     ctx.answer(&done, &words)
+}
+
+/// What is to be said when the node was asked and no answer came: it may still read the
+/// question when it goes on.
+fn asked(mut failure: Failure) -> Failure {
+    if matches!(failure.code.as_str(), "no_answer" | "answer_cut") {
+        failure.message += "; it was asked, and may still do it";
+        failure.hint = "look whether it is done with `chorus peers --all` once the node answers; \
+            asking again does no harm"
+            .to_owned();
+    }
+    failure
 }
 
 /// Does it inside the node that runs in `home`.

@@ -58,6 +58,13 @@ pub async fn run(
                  new process can open the files, and it mends them",
             ));
         }
+        if let Fatal::Home(_) = why {
+            let message = format!("the node cannot go on: {why}");
+            return Err(Failure::failed("home_lost", message).hint(
+                "put the home back in its place, then start the node again; stop a node before \
+                 its home, or the file `lock` in it, is moved or removed",
+            ));
+        }
         if !matches!(why, Fatal::Actor(_)) || restarts.len() >= RESTARTS_MAX {
             let message = format!("the node cannot go on: {why}");
             return Err(Failure::failed("node_failed", message)
@@ -132,8 +139,11 @@ async fn once(
         Err(failure) => Err(failure),
     };
     // Nobody shall ask a node that is gone. The addresses stay: the next run takes the
-    // same ports again, because others know the node by them.
-    let _ = std::fs::remove_file(control::path(&home));
+    // same ports again, because others know the node by them. In a home that is lost the
+    // socket may be that of another process.
+    if !matches!(ended, Ok(Some(Fatal::Home(_)))) {
+        let _ = std::fs::remove_file(control::path(&home));
+    }
     node.stop().await;
     tracing::info!("stopped");
     ended
@@ -222,6 +232,9 @@ async fn end(node: &Node, interrupts: &mut Interrupts) -> Option<Fatal> {
     }
 }
 
+/// The code of a start that a revocation forbids.
+pub const REVOKED: &str = "revoked";
+
 /// Why a node did not start, with what to do where that is known.
 pub fn not_started(why: &StartError) -> Failure {
     let message = why.to_string();
@@ -234,7 +247,8 @@ pub fn not_started(why: &StartError) -> Failure {
                 "if another node of this machine listens there, choose other ports: \
                  net.listen in chorus.toml, or --listen at `init` and `join`",
             ),
-        StartError::NotAMember | StartError::Revoked | StartError::OtherLinkKey => {
+        StartError::Revoked => Failure::refused(REVOKED, message),
+        StartError::NotAMember | StartError::OtherLinkKey => {
             Failure::refused("not_a_member", message)
         }
         _ if is_full(why) => Failure::failed("disk_full", message)

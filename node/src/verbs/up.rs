@@ -44,10 +44,17 @@ pub async fn run(mut ctx: Context, args: UpArgs) -> Result<(), Failure> {
     }
     let listens = watch::Sender::new(0);
     let heard = listens.subscribe();
-    tokio::select! {
+    let ended = tokio::select! {
         ended = run::run(ctx.clone(), args.above, listens) => ended,
         never = invitations::keep(&ctx, invitations, heard) => match never {},
+    };
+    // Who made the mesh has no token for another home, and would make a second mesh there.
+    if let (Err(why), Some(taken), None) = (&ended, &taken, &args.mesh)
+        && why.code == run::REVOKED
+    {
+        taken.set_aside()?;
     }
+    ended
 }
 
 /// What is said of the net counts for each run: a container's name may change.
@@ -156,5 +163,5 @@ async fn join_with(
 
 /// Whether the same token may do later: nobody opened, or its maker's disk was full.
 fn may_pass(why: &Failure) -> bool {
-    why.exit == exit::UNREACHABLE || why.code == "cannot_store"
+    why.exit == exit::UNREACHABLE || why.code == join::CANNOT_STORE
 }

@@ -32,6 +32,11 @@ impl Running {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
+    /// Its exit code once it has ended by itself.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap()?.code()
+    }
+
     /// SIGTERM, and its end.
     pub fn stop(mut self) {
         let pid = self.pid().to_string();

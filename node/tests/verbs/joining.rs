@@ -49,6 +49,24 @@ fn a_token_lets_in_as_many_as_it_says_and_they_can_run() {
 }
 
 #[test]
+fn two_that_only_connect_outward_fit_on_one_machine_and_listen_to_nobody_else() {
+    let homes = Homes::new();
+    homes.init("a");
+    let _enroller = homes.start("a", &[]);
+    let token = invite(&homes, &["--uses", "2"]);
+    let mut running = Vec::new();
+    for name in ["b", "c"] {
+        let words = ["join", &token, "--name", name, "--json"];
+        homes.run(name, &words).json("chorus.join/1");
+        running.push(homes.start(name, &[]));
+        let said = std::fs::read(homes.path(name).join("run/addresses.json")).unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&said).unwrap();
+        let router = said["router"].as_str().unwrap();
+        assert!(router.starts_with("tcp://127.0.0.1:"), "{said}");
+    }
+}
+
+#[test]
 fn nobody_at_the_door_is_unreachable_and_nothing_is_written() {
     let homes = Homes::new();
     homes.init("a");

@@ -4,5 +4,6 @@ mod chorus;
 mod config;
 mod homes;
 mod joining;
+mod lost;
 mod starts;
 mod troubles;

@@ -53,9 +53,7 @@ fn revoke_spares_the_meshs_pillars_unless_forced_and_knows_whom_it_has_revoked()
 
     let forced = revoke(&["a", "--force"]).json("chorus.revoke/1");
     assert_eq!(forced["name"], "a");
-    homes
-        .run("a", &["run", "--json"])
-        .failure(4, "not_a_member");
+    homes.run("a", &["run", "--json"]).failure(4, "revoked");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use chorus_actors::transport::sockets::CurveKeys;
 use chorus_storage::Home;
+use chorus_storage::home::write_atomic;
 
 use super::check::{Check, Grade};
 use crate::error::Failure;
@@ -50,6 +51,19 @@ fn private_file(name: &'static str, path: &Path) -> Check {
         }
         Err(why) => Check::new(name, Grade::Fail, format!("{}: {why}", path.display())),
     }
+}
+
+/// Whether the home takes a small file, as a start must write one. The superuser writes none
+/// in another's home; the line `start` says so.
+pub fn disk(home: &Home) -> Option<Check> {
+    home.refuse_superuser().ok()?;
+    let path = home.identity().join("doctor");
+    let written = write_atomic(&path, b"doctor\n", 0o600);
+    let _ = std::fs::remove_file(&path);
+    Some(match written {
+        Ok(()) => Check::new("disk", Grade::Ok, "the home takes a file"),
+        Err(why) => Check::failed("disk", &home::told(&why)),
+    })
 }
 
 /// What a node needs that the settings say, and the machine must give.

@@ -40,6 +40,8 @@ pub async fn run(ctx: Context) -> Result<(), Failure> {
         }
         Err(why) if ["not_running", "no_node"].contains(&why.code.as_str()) => {
             checks.extend(settings.iter().flat_map(machine::ports));
+            // Before the store is opened, which may make room.
+            checks.extend(loaded.iter().filter_map(|it| machine::disk(&it.home)));
             checks.extend(
                 loaded
                     .ok()

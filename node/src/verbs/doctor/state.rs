@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::check::{Check, Grade};
+use crate::report::{REWOUND_HINT, rewound};
 
 /// The disk now, the store, the journal and the small files as this start found them; who runs
 /// twice.
@@ -30,6 +31,10 @@ pub fn checks(health: &Value) -> Vec<Check> {
     if counter("entry_mended") > 0 {
         let detail = "mesh/entry or mesh/delegation was damaged; it was written anew";
         checks.push(Check::new("entry", Grade::Warn, detail));
+    }
+    if let Some(run) = health["later_run"].as_u64() {
+        let detail = rewound(run);
+        checks.push(Check::new("run", Grade::Fail, detail).hint(REWOUND_HINT));
     }
     let twins = health["twins"].as_array().into_iter().flatten();
     let twins: Vec<&str> = twins.filter_map(Value::as_str).collect();

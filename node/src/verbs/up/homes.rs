@@ -1,4 +1,5 @@
-//! Homes: each process takes the first below one folder that no other has.
+//! Homes: each process takes the first below one folder that no other has and whose node has
+//! not been revoked.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -21,6 +22,25 @@ pub struct Taken {
     pub home: PathBuf,
 }
 
+impl Taken {
+    /// Its node has been revoked and never starts again: nobody takes the home any more. It
+    /// stays where it is, for whoever wants to look.
+    pub fn set_aside(&self) -> Result<(), Failure> {
+        let path = aside(&self.home);
+        File::create(&path).map_err(|why| failed(&path, &why))?;
+        tracing::warn!(
+            home = %self.home.display(),
+            "this home's node has been revoked; the next start takes another home"
+        );
+        Ok(())
+    }
+}
+
+/// The mark of a home that is set aside, beside it.
+fn aside(home: &Path) -> PathBuf {
+    home.with_extension("revoked")
+}
+
 /// Takes a home below `root`, the first or none where `founds` a mesh, and makes `dir` a link
 /// by which other commands find it.
 pub fn take(root: &Path, dir: &Path, founds: bool) -> Result<Taken, Failure> {
@@ -31,6 +51,10 @@ pub fn take(root: &Path, dir: &Path, founds: bool) -> Result<Taken, Failure> {
     Home::at(&root).refuse_superuser().map_err(broken)?;
     for n in 1..=HOMES_MAX {
         let home = root.join(n.to_string());
+        // Who founds takes the first or none: in another it would make a second mesh.
+        if !founds && aside(&home).exists() {
+            continue;
+        }
         let Some(claim) = claim(&home)? else {
             if founds {
                 let message = format!("another process has {}", home.display());
@@ -114,6 +138,13 @@ mod tests {
         drop(first);
         let again = take(&root, &link("c"), false).unwrap();
         assert_eq!(again.home, root.join("1"));
+        // A home whose node was revoked is nobody's any more, but no reason for a second mesh.
+        again.set_aside().unwrap();
+        drop(again);
+        let third = take(&root, &link("c"), false).unwrap();
+        assert_eq!(third.home, root.join("3"));
+        let founder = take(&root, &link("m"), true).unwrap();
+        assert_eq!(founder.home, root.join("1"));
         // A folder is never replaced by a link.
         fs::create_dir(link("d")).unwrap();
         assert_eq!(

@@ -2,8 +2,6 @@
 //! of the test that carry each frame over when its time has come. (`tc netem` is not in
 //! every kernel.) Frames keep their order, as in a queue.
 
-#![allow(dead_code)] // each test file uses its part
-
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};

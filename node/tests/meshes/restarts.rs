@@ -1,11 +1,9 @@
 //! Two nodes that restart at every second for a minute (rows A5, J2, D11): nobody who runs
 //! and can be reached is ever evicted by anybody, and when it is over the mesh is whole.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
-use support::{Post, Process, mesh, until, whole};
+use crate::support::{Post, Process, mesh, until, whole};
 
 const N: usize = 7;
 const POSTS: [Post; N] = [

@@ -1,11 +1,9 @@
 //! Ten real nodes in two sectors, each in a namespace of its own.
 
-#![allow(dead_code)] // each test file uses its part
-
 use std::time::{Duration, Instant};
 
 use crate::delay::Delay;
-use crate::fabric::{self, Fabric};
+use crate::fabric::Fabric;
 use crate::support::{Process, enrol, found, until};
 
 /// Ten nodes in two sectors: the operator and two coordinators on the backbone,
@@ -121,16 +119,5 @@ impl Mesh {
     pub fn sum(&self, field: &str) -> u64 {
         let of = |node: &Process| node.status().and_then(|s| s["frames"][field].as_u64());
         self.nodes.iter().filter_map(of).sum()
-    }
-}
-
-/// Whether the fabric can be built; says so loudly when not, and the gate counts it.
-pub fn here(test: &str) -> bool {
-    match fabric::missing(test) {
-        None => true,
-        Some(why) => {
-            println!("skipped: {test} {why}");
-            false
-        }
     }
 }

@@ -1,22 +1,13 @@
 //! A mesh over slow legs (fault 8): 50 ms one way, give or take 20, and one member behind
 //! 300 ms. Everybody couples, nobody is evicted, and the mesh runs in step.
 
-#[path = "support/delay.rs"]
-mod delay;
-#[path = "support/fabric.rs"]
-mod fabric;
-#[path = "support/phase.rs"]
-mod phase;
-#[path = "support/sectors.rs"]
-mod sectors;
-mod support;
-
 use std::time::Duration;
 
-use delay::Delay;
-use phase::{COUPLING, follow, offsets};
-use sectors::{Mesh, N, here};
-use support::{Process, until};
+use crate::delay::Delay;
+use crate::fabric::here;
+use crate::phase::{COUPLING, follow, offsets};
+use crate::sectors::{Mesh, N};
+use crate::support::{Process, until};
 
 /// Behind 300 ms, each way.
 const FAR: &str = "s2-a2";

@@ -1,21 +1,13 @@
 //! A name that nobody resolves any more cuts nobody off (row E3): when the line is down and
 //! with it the resolver, who has an address goes on with the others.
 
-#[path = "support/delay.rs"]
-mod delay;
-#[path = "support/fabric.rs"]
-mod fabric;
-mod support;
-
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fabric::Fabric;
-use support::{BRANCH, Process, enrol, found, until, whole};
+use crate::fabric::{Fabric, here};
+use crate::support::{BRANCH, Process, enrol, found, until, whole};
 
-const TEST: &str = "a_name_that_nobody_resolves_cuts_nobody_off";
 const NAME: &str = "op.test";
 
 /// What `ip netns exec` shows in place of files in /etc; taken away with this.
@@ -44,8 +36,7 @@ impl Drop for Etc {
 
 #[test]
 fn a_name_that_nobody_resolves_cuts_nobody_off() {
-    if let Some(why) = fabric::missing(TEST) {
-        let _ = writeln!(std::io::stderr(), "skipped: {TEST} SKIPPED ({why})");
+    if !here("a_name_that_nobody_resolves_cuts_nobody_off") {
         return;
     }
     let mut fabric = Fabric::new("names", &["line"]);

@@ -1,9 +1,8 @@
 //! A network of namespaces: one bridge for each sector and one for the backbone,
 //! all inside a namespace of their own, so that nothing of the host is touched.
 
-#![allow(dead_code)] // each test file uses its part
-
 use std::process::Command;
+use std::sync::LazyLock;
 
 use crate::delay::{Cable, Delay};
 use crate::support::succeed;
@@ -15,19 +14,31 @@ pub struct Fabric {
     cables: Vec<Cable>,
 }
 
-/// Why there is no fabric here, if there is none.
-pub fn missing(test: &str) -> Option<&'static str> {
-    let works = |program: &str, args: &[&str]| {
-        let output = Command::new(program).args(args).output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    let probe = format!("probe{}{}", std::process::id(), test.len());
-    if !works("ip", &["netns", "add", &probe]) {
-        return Some("needs root and network namespaces (ip netns)");
+/// Whether there can be a fabric here; says so loudly when not, and the gate counts it.
+pub fn here(test: &str) -> bool {
+    let why = missing();
+    if let Some(why) = why {
+        println!("skipped: {test} {why}");
     }
-    let nft = works("ip", &["netns", "exec", &probe, "nft", "list", "ruleset"]);
-    works("ip", &["netns", "del", &probe]);
-    (!nft).then_some("needs nftables")
+    why.is_none()
+}
+
+/// Why there can be none, found out once for all tests of the program.
+fn missing() -> Option<&'static str> {
+    static WHY: LazyLock<Option<&str>> = LazyLock::new(|| {
+        let works = |program: &str, args: &[&str]| {
+            let output = Command::new(program).args(args).output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        let probe = format!("probe{}", std::process::id());
+        if !works("ip", &["netns", "add", &probe]) {
+            return Some("needs root and network namespaces (ip netns)");
+        }
+        let nft = works("ip", &["netns", "exec", &probe, "nft", "list", "ruleset"]);
+        works("ip", &["netns", "del", &probe]);
+        (!nft).then_some("needs nftables")
+    });
+    *WHY
 }
 
 fn ip(args: &str) {

@@ -1,20 +1,12 @@
 //! A sector on a bridge of its own, which no node of the backbone is on but its coordinator:
 //! who joins there is invited by the coordinator, knocks at its door and needs nothing else.
 
-#[path = "support/delay.rs"]
-mod delay;
-#[path = "support/fabric.rs"]
-mod fabric;
-mod support;
-
-use std::io::Write;
 use std::time::Duration;
 
-use fabric::Fabric;
+use crate::fabric::{Fabric, here};
+use crate::support::{Process, found, succeed, until, whole};
 use serde_json::Value;
-use support::{Process, found, succeed, until, whole};
 
-const TEST: &str = "a_sector_on_its_own_bridge_is_joined_at_its_coordinators_door";
 const WAY_UP: [&str; 2] = ["10.0.0.2", "10.1.0.2"];
 
 /// A token of `enroller`, asked for where it stands.
@@ -35,8 +27,7 @@ fn join(node: &Process, token: &str, addresses: &[&str]) {
 
 #[test]
 fn a_sector_on_its_own_bridge_is_joined_at_its_coordinators_door() {
-    if let Some(why) = fabric::missing(TEST) {
-        let _ = writeln!(std::io::stderr(), "skipped: {TEST} SKIPPED ({why})");
+    if !here("a_sector_on_its_own_bridge_is_joined_at_its_coordinators_door") {
         return;
     }
     let mut fabric = Fabric::new("own", &["backbone", "sector"]);
