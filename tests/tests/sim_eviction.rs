@@ -7,23 +7,10 @@ use chorus_tests::world::fabric::Shape;
 use chorus_tests::world::faults::Link;
 use chorus_tests::world::{Options, World, watch};
 
-fn settled(options: Options) -> Result<World, String> {
-    let n = options.n;
-    let mut world = World::new(options);
-    world
-        .until(Micros::from_secs(30), World::whole)
-        .ok_or_else(|| format!("{} of {n} in the root's sum", world.view(0).members))?;
-    world.pass(Micros::from_secs(10));
-    match world.misjudged().as_slice() {
-        [] => Ok(world),
-        wrong => Err(format!("settled, but misjudged (who, whom): {wrong:?}")),
-    }
-}
-
 #[test]
 fn nobody_is_evicted_in_ten_minutes_of_loss_and_delay() {
     watch::seeds("no false eviction", watch::many(2), |seed| {
-        let mut world = settled(Options::new(30, seed))?;
+        let mut world = World::settled(Options::new(30, seed))?;
         world.link = Link::BAD;
         world.pass(Micros::from_secs(600));
         let evictions = world.evictions();
@@ -49,7 +36,7 @@ fn nobody_is_evicted_in_ten_minutes_of_loss_and_delay() {
 #[test]
 fn a_machine_that_slept_is_live_again_everywhere_within_fifteen_seconds() {
     watch::seeds("pause", watch::many(12), |seed| {
-        let mut world = settled(Options {
+        let mut world = World::settled(Options {
             shape: Shape::SPARE,
             ..Options::new(30, seed)
         })?;
@@ -94,7 +81,7 @@ fn a_machine_that_slept_is_live_again_everywhere_within_fifteen_seconds() {
 #[test]
 fn a_machine_that_restarts_every_second_harms_nobody_and_is_live_in_the_end() {
     watch::seeds("flapping", watch::many(4), |seed| {
-        let mut world = settled(Options::new(30, seed))?;
+        let mut world = World::settled(Options::new(30, seed))?;
         let flapper = [1, 2, 5, 25][seed as usize % 4];
         for _ in 0..60 {
             world.crash(flapper);
@@ -119,7 +106,7 @@ fn a_machine_that_restarts_every_second_harms_nobody_and_is_live_in_the_end() {
 #[test]
 fn the_children_of_a_dead_parent_find_another_and_nobody_else_is_evicted() {
     watch::seeds("parent killed", watch::many(8), |seed| {
-        let mut world = settled(Options {
+        let mut world = World::settled(Options {
             shape: Shape::SPARE,
             ..Options::new(60, seed)
         })?;
@@ -147,6 +134,35 @@ fn the_children_of_a_dead_parent_find_another_and_nobody_else_is_evicted() {
         }
         if let Some(other) = world.evictions().iter().find(|(_, _, of)| *of != parent) {
             return Err(format!("parent {parent} died and {other:?} was evicted"));
+        }
+        world.check()
+    });
+}
+
+#[test]
+fn who_died_with_its_parent_is_known_dead_by_the_ttl_though_the_parent_returns() {
+    watch::seeds("dead beneath a restarted parent", watch::many(8), |seed| {
+        let mut world = World::settled(Options {
+            shape: [Shape::SPARE, Options::new(30, seed).shape][seed as usize % 2],
+            ..Options::new(30, seed)
+        })?;
+        let parents: Vec<usize> = (1..30)
+            .filter(|at| !world.view(*at).children.is_empty())
+            .collect();
+        let parent = parents[seed as usize / 2 % parents.len()];
+        let children = world.view(parent).children;
+        let child = world.number(children.iter().next_back().expect("it has some"));
+        world.crash(child);
+        world.crash(parent);
+        world.pass(Micros::from_secs([1, 5][seed as usize / 4 % 2]));
+        world.start(parent);
+        // What is left of the TTL, and the way of the word; nobody vouches for the dead.
+        let known = world.until(Micros::from_secs(36), |w| w.misjudged().is_empty());
+        if known.is_none() {
+            return Err(format!(
+                "{child} beneath {parent}: misjudged {:?}",
+                world.misjudged()
+            ));
         }
         world.check()
     });

@@ -1,7 +1,8 @@
 //! A member that lies about others: an agent with a valid key says of everybody,
 //! with the greatest stamp there is, that it lives and that it is dead. Nobody who
 //! runs is evicted for it, neither while it may speak nor after its revocation. And one that
-//! says that it sums up thousands: nobody counts more live nodes than there are for it.
+//! says that it sums up thousands: nobody counts more live nodes than there are for it. Nor does anybody write down
+//! all that one announces who does it without end.
 
 use chorus_protocol::ids::{Incarnation, Role, Stamp};
 use chorus_protocol::membership::topology::Member;
@@ -26,7 +27,7 @@ fn slander(world: &mut World, liar: usize, state: PeerState) {
         node,
         stamp: MAX,
         state,
-        theta: 0.0,
+        theta: None,
         age_ms: 0,
     };
     let peers = members.members.iter().map(|me| entry(me.node)).collect();
@@ -197,5 +198,42 @@ fn a_member_that_sums_up_more_than_there_are_sways_nobody() {
             (_, _, it) if it.beyond_roster == 0 => Err("an agent counts none".into()),
             _ => world.check(),
         }
+    });
+}
+
+#[test]
+fn a_member_that_announces_itself_without_end_is_held_back_and_its_last_word_known() {
+    watch::seeds("announcements", watch::many(3), |seed| {
+        let mut world = World::settled(Options::new(23, seed))?;
+        world.link.loss = [0.0, 0.05][seed as usize % 2];
+        let liar = [22, 2, 1][seed as usize % 3];
+        let stamp = |lamport| Stamp {
+            incarnation: Incarnation::new(0, 1),
+            lamport,
+        };
+        for said in 1..=600 {
+            let item = world.fabric.announcement(liar, stamp(said));
+            world.own(liar, vec![item]);
+            world.pass(Micros::from_millis(100));
+        }
+        // Whoever has a link to it takes 64, and one more every 5 s; the others are spared.
+        let held: Vec<u64> = (0..23).map(|at| world.run(at).directory.held()).collect();
+        if !held.iter().any(|held| *held > 500) || held[liar] > 0 {
+            return Err(format!("of what {liar} announces is held back: {held:?}"));
+        }
+        let node = world.fabric.members[liar].node;
+        let known = world.until(Micros::from_secs(30), |w| {
+            let digest = w.run(liar).directory.digest();
+            let same = (0..23).all(|at| w.run(at).directory.digest() == digest);
+            same && w.misjudged().is_empty()
+        });
+        let roster = world.run(0).directory.roster();
+        if known.is_none() || roster.address(&node).map(|it| it.stamp) != Some(stamp(600)) {
+            let wrong = world.misjudged();
+            return Err(format!(
+                "{liar}'s last word is not known; misjudged {wrong:?}"
+            ));
+        }
+        world.check()
     });
 }

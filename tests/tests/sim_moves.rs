@@ -9,20 +9,10 @@ use chorus_tests::world::fabric::Shape;
 use chorus_tests::world::faults::{Cut, Link};
 use chorus_tests::world::{Options, World, watch};
 
-fn settled(options: Options) -> Result<World, String> {
-    let n = options.n;
-    let mut world = World::new(options);
-    world
-        .until(Micros::from_secs(30), World::whole)
-        .ok_or_else(|| format!("{} of {n} in the root's sum", world.view(0).members))?;
-    world.pass(Micros::from_secs(10));
-    Ok(world)
-}
-
 /// A mesh whose first lead is down, and whose agents have found another parent; that lead.
 fn without_its_first_lead(seed: u64) -> Result<(World, usize), String> {
     let shape = [Shape::TREE, Shape::SPARE][seed as usize % 2];
-    let mut world = settled(Options {
+    let mut world = World::settled(Options {
         shape,
         ..Options::new(40, seed)
     })?;
@@ -93,7 +83,7 @@ fn who_moves_while_frames_are_lost_is_soon_counted_once_and_taken_for_dead_by_no
 #[test]
 fn a_machine_that_nobody_hears_harms_nobody_else() {
     watch::seeds("mute", watch::many(8), |seed| {
-        let mut world = settled(Options {
+        let mut world = World::settled(Options {
             shape: Shape::SPARE,
             ..Options::new(40, seed)
         })?;
@@ -125,7 +115,7 @@ fn where_a_third_of_all_packets_is_lost_hardly_anybody_is_taken_for_dead() {
     let mut dead = 0;
     for seed in runs {
         let shape = Shape::SPARE;
-        let mut world = settled(Options {
+        let mut world = World::settled(Options {
             shape,
             ..Options::new(n, seed)
         })

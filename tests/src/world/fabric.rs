@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use chorus_protocol::ids::{CurveKey, Label, MeshId, NodeId, Place, Role};
+use chorus_protocol::ids::{CurveKey, Label, MeshId, NodeId, Place, Role, Stamp};
 use chorus_protocol::membership::topology::Member;
 use chorus_protocol::trust::directory::{Directory, Input};
-use chorus_protocol::trust::item::{Claim, Entry, Item};
+use chorus_protocol::trust::item::{Announcement, Claim, Entry, Item};
 use chorus_protocol::trust::{found, mesh_of};
 use chorus_protocol::wire::Identity;
 
@@ -170,6 +170,17 @@ impl Fabric {
             entries,
             everybody: Arc::new(everybody),
         }
+    }
+
+    /// What one machine says of where it listens, in the run and at the time of `stamp`.
+    pub fn announcement(&self, at: usize, stamp: Stamp) -> Vec<u8> {
+        let announcement = Announcement {
+            node: self.members[at].node,
+            stamp,
+            addresses: Vec::new(),
+        };
+        let claim = Claim::Announcement(Arc::new(announcement));
+        Item::seal(&key(at as u64), &self.mesh, &claim)
     }
 
     /// The directory of one who knows only these machines.

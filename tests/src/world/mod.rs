@@ -127,6 +127,20 @@ impl World {
         world
     }
 
+    /// One that is whole within 30 s, and ten seconds later nobody misjudges anybody.
+    pub fn settled(options: Options) -> Result<Self, String> {
+        let n = options.n;
+        let mut world = Self::new(options);
+        world
+            .until(Micros::from_secs(30), Self::whole)
+            .ok_or_else(|| format!("{} of {n} in the root's sum", world.view(0).members))?;
+        world.pass(Micros::from_secs(10));
+        match world.misjudged().as_slice() {
+            [] => Ok(world),
+            wrong => Err(format!("settled, but misjudged (who, whom): {wrong:?}")),
+        }
+    }
+
     /// A world in which no machine runs yet.
     pub fn dark(options: Options) -> Self {
         let fabric = Fabric::of(options.n, options.shape);

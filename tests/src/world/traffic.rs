@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chorus_protocol::causality::lamport::Observed;
+use chorus_protocol::delivery::Outbox;
 use chorus_protocol::gossip::Input;
 use chorus_protocol::ids::{Incarnation, NodeId, Stamp};
 use chorus_protocol::trust::directory;
@@ -342,15 +343,20 @@ impl World {
         let inbox = run.inboxes.entry(from).or_default();
         let (ready, done) = inbox.take(frame.stamp.incarnation, deliver);
         for command in ready {
+            let Some(run) = self.machines[at].run.as_mut() else {
+                return;
+            };
             match command {
                 Command::Pull { buckets } => {
-                    self.direct(at, directory::Input::Pulled { from, buckets })
+                    if run.outboxes.entry(from).or_default().pulled() {
+                        self.direct(at, directory::Input::Pulled { from, buckets });
+                        let run = self.machines[at].run.as_mut();
+                        let outbox = run.and_then(|run| run.outboxes.get_mut(&from));
+                        outbox.into_iter().for_each(Outbox::answered);
+                    }
                 }
                 Command::Page(items) => self.direct(at, directory::Input::Page { from, items }),
                 command => {
-                    let Some(run) = self.machines[at].run.as_mut() else {
-                        return;
-                    };
                     let input = Input::Command(from, command);
                     let outputs = run.gossip.handle(input, now, &mut run.noise);
                     self.perform(at, outputs);
