@@ -40,6 +40,7 @@ if [ -z "$binary" ]; then
     fi
 fi
 
+is_static_binary "$binary" "$machine" || exit 2
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 mkdir -p "$context/out/empty"

@@ -116,6 +116,33 @@ cross_binary() {
     echo "${CARGO_TARGET_DIR:-$PWD/target}/$triple/release/chorus"
 }
 
+# Whether FILE is a binary of ours for MACHINE (as `uname -m` names it). It is looked at and
+# not run: it may be another machine's, or no program at all.
+is_binary() {
+    local machine
+    machine=$(LC_ALL=C readelf --file-header "$1" 2>/dev/null | sed -n 's/^ *Machine: *//p')
+    case $2:$machine in
+    x86_64:*X86-64 | aarch64:AArch64) ;;
+    *)
+        echo "--binary $1: no program for $2" >&2
+        return 1
+        ;;
+    esac
+    if ! grep -q "CHORUS__" "$1"; then
+        echo "--binary $1: not chorus" >&2
+        return 1
+    fi
+}
+
+# The same, and whether it needs nothing of its system.
+is_static_binary() {
+    is_binary "$1" "$2" || return 1
+    if LC_ALL=C readelf --program-headers "$1" | grep INTERP >/dev/null; then
+        echo "--binary $1: it is not static, and an image has no libraries" >&2
+        return 1
+    fi
+}
+
 # The newest version of a library that a binary needs, by the prefix of its symbols:
 # `needs_newest FILE GLIBC` is such as 2.34; nothing where it does not need it.
 needs_newest() {

@@ -38,7 +38,7 @@ if [ "$(cargo deb --version 2>/dev/null)" != "cargo-deb $cargo_deb" ]; then
     cargo install --locked --version "$cargo_deb" cargo-deb
 fi
 if [ -n "$binary" ]; then
-    :
+    is_binary "$binary" "$machine" || exit 2
 elif [ "$machine" = aarch64 ] && [ "$here" != aarch64 ]; then
     need_cross
     binary=$(cross_binary dynamic)

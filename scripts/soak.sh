@@ -76,11 +76,9 @@ suite frames -p chorus-protocol --test golden --test fuzz  # a million mutated f
 suite phase -p chorus-protocol --test phase_table          # the table, with 30,000 oscillators
 suite flood -p chorus-node --test flood                    # a million bad frames at a live node
 suite kill -p chorus-node --test kill                      # 100 kills under load
-suite restarts -p chorus-node --test restarts              # two nodes, every second, a minute
 suite copied -p chorus-node --test copied                  # a home that runs twice
 suite half -p chorus-node --test half                      # 15 of 30 real nodes die
-suite fabric -p chorus-node --test fabric                  # cuts up to 120 s, losses, pauses
-suite latency -p chorus-node --test latency                # 50 ms and 300 ms one way
+suite meshes -p chorus-node --test meshes                  # cuts up to 120 s, losses, pauses, slow legs, restarts
 suite scale --release -p chorus-tests --test sim_scale     # a round at 30,000
 suite heal -p chorus-tests --test sim_heal                 # 1,000 seeded cuts
 suite eviction -p chorus-tests --test sim_eviction

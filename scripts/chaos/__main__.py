@@ -64,6 +64,11 @@ def parse(words):
         parser.error("say what to do: " + ", ".join(VERBS))
     if not 1 <= options.percent <= 100 or options.ms < 1:
         parser.error("--percent is 1 to 100, --ms at least 1")
+    if options.seconds is not None and options.seconds <= 0:
+        parser.error("--seconds is above 0")
+    wanted = options.only.split(",") if options.only else []
+    if unknown := set(wanted) - {row.key for row in rows.DRILL}:
+        parser.error(f"--only {','.join(sorted(unknown))}: no such row; --list names them")
     options.docker = os.environ.get("CHAOS_DOCKER") or None
     options.image = os.environ.get("CHORUS_IMAGE") or "chorus:latest"
     options.repo = pathlib.Path(__file__).resolve().parents[2]
@@ -103,8 +108,6 @@ def chosen_rows(options, world):
     elif options.short:
         keys = rows.SHORT[world]
     known = {row.key: row for row in rows.DRILL}
-    if unknown := [key for key in keys if key not in known]:
-        raise SystemExit(f"--only {','.join(unknown)}: no such row; --list names them")
     return [known[key] for key in keys]
 
 
@@ -204,7 +207,7 @@ class Run:
 
 def tell(run, out, stopped, wanted):
     options, world, results = run.options, run.world, run.results
-    text = report.to_json(world, options, results)
+    text = report.to_json(world, options, results, wanted)
     (out / "chaos.json").write_text(text + "\n")
     print(text if options.json else report.table(results))
     if run.samples:

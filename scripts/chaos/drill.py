@@ -1,6 +1,7 @@
 """Runs rows: whole before, the fault, whole after, and what must have held all along."""
 
 import subprocess
+import sys
 import time
 
 from .world import SMALL_DISK
@@ -20,7 +21,8 @@ class Drill:
         wanted = SMALL_DISK if row.target == "small-disk" else self.options.target or row.target
         found = self.world.find(wanted)
         if not found:
-            raise SystemExit(f"--target {wanted}: no node has this name, role or sector")
+            print(f"--target {wanted}: no node has this name, role or sector", file=sys.stderr)
+            raise SystemExit(2)
         is_role = wanted in {node.role for node in self.world.nodes}
         return [rng.choice(found)] if is_role else found
 
@@ -55,8 +57,9 @@ class Drill:
         try:
             self._act(fault, begun, result, wrong)
         finally:
-            ended = time.monotonic()
             fault.end()
+            # Not before: while it is undone it still acts.
+            ended = time.monotonic()
         since = ended if fault.seconds else begun
         live, whole, missing = watch.until_whole(ended, row.limit)
         offset = ended - since

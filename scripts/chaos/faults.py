@@ -277,10 +277,13 @@ class FillDisk(Fault):
                 raise ValueError(f"{node}: a write of 64 KiB went through")
             finally:
                 probe.unlink(missing_ok=True)
-            status = ask.status(node.control)
-            if not status or status["storage"]["state"] != "STORAGE_FULL":
-                raise ValueError(f"{node}: the status does not say STORAGE_FULL: "
-                                 f"{status and status['storage']}")
+            end = time.monotonic() + 10
+            while not (status := ask.status(node.control)) \
+                    or status["storage"]["state"] != "STORAGE_FULL":
+                if time.monotonic() > end:
+                    raise ValueError(f"{node}: the status does not say STORAGE_FULL: "
+                                     f"{status and status['storage']}")
+                time.sleep(0.2)
         return f"ENOSPC, STORAGE_FULL, {status['storage']['unwritten']} unwritten"
 
     def end(self):

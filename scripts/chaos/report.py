@@ -28,10 +28,12 @@ def table(rows):
     return "\n".join(lines)
 
 
-def to_json(world, options, rows):
+def to_json(world, options, rows, wanted):
+    """`wanted`: how many rows there should be; a run that was ended early is not ok."""
     return json.dumps({"schema": "chorus.chaos/1", "world": world.name, "seed": options.seed,
                        "load": options.load, "nodes": len(world.nodes), "rows": rows,
-                       "ok": all(row["ok"] for row in rows)}, indent=1)
+                       "wanted": wanted,
+                       "ok": sum(row["ok"] for row in rows) == wanted}, indent=1)
 
 
 WIDTH, LEFT, RIGHT, TOP, BAND, GAP = 1200, 60, 20, 40, 200, 40
