@@ -1,7 +1,7 @@
 # How scripts/test.sh and scripts/soak.sh count what they run; sourced by both.
 # shellcheck shell=bash
 
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 failures=
 
 # counted LOG COMMAND...: runs it, its whole output in LOG, and adds to the sums. Sets
 # `code`, `ok`, `bad`, `missed` and `took` of this one. A command with cargo's own sums
@@ -25,12 +25,35 @@ counted() {
     if [ "$code" != 0 ] && [ "$bad" = 0 ] && ! { [ "$code" = 77 ] && [ "$missed" -gt 0 ]; }; then
         bad=1
     fi
+    if [ "$bad" -gt 0 ]; then
+        failures+=$'\n'"${log##*/}"$'\n'$(failing "$log")
+    fi
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + missed))
     took=$((SECONDS - begun))
 }
 
-# The last lines of a gate; fails if anything did.
+# failing LOG: the end of what each failed test said; without tests, the end of the log.
+failing() {
+    if grep -q '^test result: FAILED' "$1"; then
+        awk '
+            function told(    i) {
+                for (i = n > 25 ? n - 24 : 1; i <= n; i++) print said[i]
+                n = 0
+            }
+            /^failures:$/ { inside = 1 }
+            /^(successes:|test result: )/ { inside = 0; told() }
+            /^---- / && inside { told(); print; next }
+            inside && NF { said[++n] = $0 }
+        ' "$1"
+    else
+        tail -n 25 "$1"
+    fi
+}
+
+# The last lines of a gate, with what failed where somebody sees it who has only the end;
+# fails if anything did.
 summed() {
+    [ -z "$failures" ] || echo "$failures"
     echo "all of it in $SECONDS s"
     echo "$passed passed, $failed failed, $skipped skipped"
     [ "$failed" = 0 ]

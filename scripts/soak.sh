@@ -57,7 +57,6 @@ part() {
     grep -E "^(test .* )?skipped: |REPRODUCE WITH|$measured" "$log" | cut -c1-200 | sed 's/^/        /' || true
     if [ "$bad" -gt 0 ]; then
         result=FAILED
-        tail -n 40 "$log"
         [ "$code" != 124 ] || echo "the time was over"
         echo "all of it: $log"
     fi
