@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 mod members;
 mod words;
 pub use members::{live_members, peers};
-pub use words::{REWOUND_HINT, columns, peers_words, rewound, status_words};
+pub use words::{REWOUND_HINT, columns, ends_low, peers_words, rewound, status_words};
 
 /// Refusals that mean somebody signed what he may not. What is neither one of them nor
 /// [`REVOKED`] is malformed.
@@ -76,6 +76,7 @@ pub fn status(snapshot: &Snapshot) -> Value {
         "members": snapshot.roster.len(),
         "parent": view.parent.map(|node| name_of(snapshot, &node)),
         "parents_possible": view.candidates,
+        "top": view.top.as_str(),
         "orphan": view.orphan,
         "no_address_of": names(snapshot, &view.nowhere),
         "revoked": is_revoked(snapshot),
@@ -114,6 +115,7 @@ pub fn health(snapshot: &Snapshot) -> Value {
         "role": snapshot.me.role.as_str(),
         "parent": snapshot.view.parent.map(|node| name_of(snapshot, &node)),
         "orphan": snapshot.view.orphan,
+        "top": snapshot.view.top.as_str(),
         "members": snapshot.roster.len(),
         "live": live_members(snapshot),
         "order": snapshot.view.order,

@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use chorus_protocol::causality::gate::{Gate, Kind};
-use chorus_protocol::ids::{Incarnation, Label, MeshId, Place, Stamp};
+use chorus_protocol::ids::{Incarnation, Label, MeshId, Place, Role, Stamp};
 use chorus_protocol::phase::field::{PartialSum, Scope, Sum};
 use chorus_protocol::wire::envelope::Receiver;
 use chorus_protocol::wire::identity::PublicKey;
@@ -64,6 +64,7 @@ fn main() {
     let sums = Message::Sums(SumNews {
         own: sum(Scope::cluster(place.sector, place.cluster)),
         above: vec![sum(Scope::sector(place.sector)), sum(Scope::MESH)],
+        top: Role::Orchestrator,
     });
     let cluster = Topic::ClusterSum(place.sector, place.cluster);
     measure("phase", &phase, &Topic::Phase(place));

@@ -181,10 +181,11 @@ fn a_member_that_sums_up_more_than_there_are_sways_nobody() {
                     } else {
                         vec![]
                     };
+                    let top = Role::Orchestrator;
                     let within = liar == coordinator && members <= N as u32;
                     let within = within || (liar == lead && members <= 10);
                     if !within {
-                        world.publish(liar, topic, Message::Sums(SumNews { own, above }));
+                        world.publish(liar, topic, Message::Sums(SumNews { own, above, top }));
                     }
                     world.pass(Micros::from_millis(50));
                     misled(&world, liar, least).map_err(|e| format!("{e}: {members}"))?;

@@ -10,7 +10,10 @@ pub(super) fn stands(status: &Value) -> String {
         _ if status["revoked"] == true => {
             "REVOKED by the mesh's root: join again with new keys, in a new home".into()
         }
-        (Value::String(name), _) => format!("under {name}"),
+        (Value::String(name), _) => match ends_low(status) {
+            Some(top) => format!("under {name}; the way up ends at a {top}"),
+            None => format!("under {name}"),
+        },
         _ if status["orphan"] == true => "no parent can be reached".into(),
         (_, Value::String(role)) if role == "orchestrator" => "at the top".into(),
         _ if status["parents_possible"] == 0 => {
@@ -18,6 +21,12 @@ pub(super) fn stands(status: &Value) -> String {
         }
         _ => "no parent yet".into(),
     }
+}
+
+/// The tier on which the chain of parents ends, where that is not the highest.
+pub fn ends_low(status: &Value) -> Option<&str> {
+    let top = status["top"].as_str()?;
+    (top != "orchestrator").then_some(top)
 }
 
 /// What keeps an orphan from its parents, where it is something that people can mend.

@@ -1,6 +1,6 @@
 //! Bad frames, each with the one counter under which a node must refuse it.
 
-use chorus_protocol::ids::{Incarnation, NodeId, Place, Stamp};
+use chorus_protocol::ids::{Incarnation, NodeId, Place, Role, Stamp};
 use chorus_protocol::phase::field::{PartialSum, Scope, Sum};
 use chorus_protocol::trust::mesh_of;
 use chorus_protocol::units::{Micros, Noise, Seeded};
@@ -237,6 +237,7 @@ impl Villain {
         let sums = Message::Sums(SumNews {
             own: sum,
             above: Vec::new(),
+            top: Role::Lead,
         });
         let of_cluster = Topic::ClusterSum(place.sector, place.cluster).to_bytes();
         let again = Shot {

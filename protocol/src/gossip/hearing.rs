@@ -62,10 +62,12 @@ impl Gossip {
             self.peers.published(&from, now);
         }
         self.peer_changed(change, out);
-        if self.tree.is_above(&from) && self.reaches_as_far(&message, now) {
-            let steps = self.tree.answered(from, &self.config, now);
-            self.climb(steps, now, out);
-        }
+        let top = match &message {
+            Message::Sums(news) => Some(news.top),
+            _ => None,
+        };
+        let steps = self.tree.answered(from, top, &self.config, now);
+        self.climb(steps, now, out);
         match message {
             Message::Phase(news) => {
                 let sum = Sum {
@@ -115,19 +117,6 @@ impl Gossip {
             }
             _ => {}
         }
-    }
-
-    /// Whether who says this is connected as widely as the parent that we have. One that was
-    /// restarted answers before it has a parent, and who went to it would leave the mesh's sum.
-    fn reaches_as_far(&self, message: &Message, now: Micros) -> bool {
-        let Some(widest) = self.field.above(now).next_back() else {
-            return true;
-        };
-        let Message::Sums(news) = message else {
-            return false;
-        };
-        let offered = news.above.last().unwrap_or(&news.own);
-        offered.scope.contains(&widest.scope)
     }
 
     /// Puts a part of the field where it belongs.
@@ -315,10 +304,12 @@ impl Gossip {
         }
         let members = || self.roster.members().map(|member| member.entry.in_tree());
         let candidates = topology::parents(&self.me, members());
+        let highest = self.roster.members().map(|member| member.entry.role).min();
         let siblings: BTreeSet<NodeId> = topology::siblings(&self.me, members())
             .into_iter()
             .collect();
-        let steps = self.tree.set_candidates(candidates, now);
+        let highest = highest.unwrap_or(self.me.role);
+        let steps = self.tree.set_candidates(candidates, highest, now);
         if siblings != self.siblings {
             self.siblings = siblings.clone();
             out.push(Output::Siblings(siblings));

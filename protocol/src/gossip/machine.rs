@@ -68,7 +68,7 @@ impl Gossip {
             oscillator,
             peers,
             field: Field::default(),
-            tree: Tree::new(),
+            tree: Tree::new(me.role),
             counters: Counters::default(),
             children: BTreeSet::new(),
             watches: Watches::default(),
@@ -228,7 +228,11 @@ impl Gossip {
         };
         out.push(Output::Publish(
             topic,
-            Message::Sums(SumNews { own, above }),
+            Message::Sums(SumNews {
+                own,
+                above,
+                top: self.tree.top(),
+            }),
         ));
     }
 

@@ -9,12 +9,19 @@
 //! whose parent is not its first choice looks every [`Config::retry_better`] whether a better one is
 //! back, and keeps the old until the better one has answered.
 //!
+//! A parent is worth what stands above it: who is cut off itself takes all beneath it out of
+//! the mesh. So everybody says on which tier its chain of parents ends (its top), nobody goes
+//! to a parent with a lower one, and who is beneath one whose top is lower than it could be
+//! looks among all candidates for a higher one. It lets those above it do that first, and
+//! looks ever more seldom, since where the root itself is dead nobody has one to offer.
+//!
 //! The link to a parent that was left stays for [`FAREWELL`], or the farewell could not be
 //! said again: one that never hears it counts us until the TTL and then tells of our death.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use crate::ids::NodeId;
+use crate::ids::{NodeId, Role};
 use crate::units::Micros;
 
 use super::Config;
@@ -22,8 +29,15 @@ use super::Config;
 /// The search.
 #[derive(Debug, Clone)]
 pub(super) struct Tree {
+    role: Role,
     candidates: Vec<NodeId>,
+    /// The highest tier that any member stands on.
+    highest: Role,
     parent: Option<NodeId>,
+    /// The parent's top, once it has said it.
+    parents_top: Option<Role>,
+    /// Rounds of a search for a parent with a higher top, while there is one to be looked for.
+    wider: Option<u32>,
     attached_at: Micros,
     /// The candidates that have been dialled and have not answered yet, and when, in order.
     trying: Vec<(NodeId, Micros)>,
@@ -65,15 +79,31 @@ const FAREWELL: Micros = Micros::from_secs(4);
 /// Candidates that are tried at once, at most.
 const TRIES_MAX: usize = 2;
 
+/// How long one waits before it looks for a parent with a higher top, in patiences: a lead
+/// until who lost its parent may have found another, an agent until its lead has moved.
+const fn waits(role: Role) -> u64 {
+    match role {
+        Role::Orchestrator | Role::Coordinator | Role::Lead => 2,
+        Role::Agent => 4,
+    }
+}
+
+/// The pause between two such rounds is [`Config::retry_better`], doubled so often at most.
+const SELDOM: u32 = 2;
+
 /// What that one candidate is given, as a fraction of the patience. Seven dead ones before
 /// a live one then cost at most 9.5 s of the 10 that a heal may take.
 const MORE: (u64, u64) = (5, 2);
 
 impl Tree {
-    pub fn new() -> Self {
+    pub fn new(role: Role) -> Self {
         Self {
+            role,
             candidates: Vec::new(),
+            highest: role,
             parent: None,
+            parents_top: None,
+            wider: None,
             attached_at: Micros::ZERO,
             trying: Vec::new(),
             next: 0,
@@ -87,6 +117,12 @@ impl Tree {
 
     pub fn parent(&self) -> Option<NodeId> {
         self.parent
+    }
+
+    /// On which tier the chain of parents ends: the own one without a parent, and until the
+    /// parent has said where its own ends.
+    pub fn top(&self) -> Role {
+        self.parents_top.unwrap_or(self.role)
     }
 
     /// The parent, and those that may become it: whom we listen to as a child.
@@ -108,7 +144,13 @@ impl Tree {
     }
 
     /// The list has changed. Whoever is not on it any longer is let go.
-    pub fn set_candidates(&mut self, candidates: Vec<NodeId>, now: Micros) -> Vec<Step> {
+    pub fn set_candidates(
+        &mut self,
+        candidates: Vec<NodeId>,
+        highest: Role,
+        now: Micros,
+    ) -> Vec<Step> {
+        self.highest = highest;
         if candidates == self.candidates {
             return Vec::new();
         }
@@ -123,7 +165,7 @@ impl Tree {
             .parent
             .filter(|parent| !self.candidates.contains(parent))
         {
-            self.parent = None;
+            self.set_parent(None);
             steps.extend([
                 Step::Detach(parent, "no longer a member"),
                 Step::Hangup(parent),
@@ -141,31 +183,43 @@ impl Tree {
                 steps.extend(self.give_up(node, config, now));
             }
         }
+        self.look_wider(config, now);
         if now < self.try_at || !self.may_try_another(config, now) {
             return steps;
         }
-        // With a parent, only better candidates are worth a try.
-        let end = match self.parent {
-            Some(parent) => self
-                .candidates
-                .iter()
-                .position(|&c| c == parent)
-                .unwrap_or(0),
-            None => self.candidates.len(),
-        };
         // A round is over when the last of it has been given up.
-        if self.next >= end && self.trying.is_empty() {
+        if self.trying.is_empty() && self.next_candidate().is_none() {
             self.next = 0;
         }
-        let rest = self.candidates.iter().enumerate().take(end).skip(self.next);
-        let next = rest.map(|(at, node)| (at, *node));
-        if let Some((at, node)) = next.into_iter().find(|(_, node)| !self.is_tried(node)) {
+        if let Some((at, node)) = self.next_candidate() {
             self.next = at + 1;
             self.left.remove(&node);
             self.trying.push((node, now));
             steps.push(Step::Dial(node));
         }
         steps
+    }
+
+    /// Whether a search for a higher top begins or is over.
+    fn look_wider(&mut self, config: &Config, now: Micros) {
+        let is_low = self.parents_top.is_some_and(|top| top > self.highest);
+        if is_low && self.wider.is_none() {
+            self.wider = Some(0);
+            self.next = 0;
+            self.try_at = now + config.patience.times(waits(self.role));
+        } else if !is_low {
+            self.wider = None;
+        }
+    }
+
+    /// The next one that is worth a try in this round: with a parent only better ones, or all
+    /// others if its top is low.
+    fn next_candidate(&self) -> Option<(usize, NodeId)> {
+        let worse = |node: &NodeId| self.wider.is_none() && self.parent == Some(*node);
+        let worth = self.candidates.iter().take_while(|node| !worse(node));
+        let rest = worth.enumerate().skip(self.next);
+        rest.map(|(at, node)| (at, *node))
+            .find(|(_, node)| !self.is_above(node))
     }
 
     /// Whether one more may be dialled beside those that have not answered yet. The first of a
@@ -188,18 +242,17 @@ impl Tree {
         self.trying.retain(|(trying, _)| *trying != node);
         self.failed = true;
         let mut steps = vec![Step::Hangup(node)];
-        if !self.trying.is_empty() {
+        if !self.trying.is_empty() || self.next_candidate().is_some() {
             return steps;
         }
-        let round_over = self.next >= self.candidates.len();
-        if let Some(parent) = self.parent {
-            // All that are better have been tried: again in a while.
-            if self.candidates.get(self.next) == Some(&parent) || round_over {
-                self.next = 0;
-                self.try_at = now + config.retry_better;
-            }
-        } else if round_over {
-            self.next = 0;
+        // All that are worth it have been tried: again in a while.
+        self.next = 0;
+        if self.parent.is_some() {
+            let rounds = self.wider.as_mut();
+            let doubled = rounds.map_or(0, |rounds| std::mem::replace(rounds, *rounds + 1));
+            let pause = config.retry_better.times(1 << doubled.min(SELDOM));
+            self.try_at = now + pause;
+        } else {
             self.try_at = now + config.period.times(5);
             self.vain += 1;
             steps.push(Step::Orphan);
@@ -218,9 +271,28 @@ impl Tree {
         config.patience
     }
 
-    /// A candidate spoke: if it is being tried, it is the parent now, and no other is tried on.
-    pub fn answered(&mut self, node: NodeId, config: &Config, now: Micros) -> Vec<Step> {
-        if !self.is_tried(&node) {
+    /// A node spoke, and if it was of the field said its top. One that is being tried is the
+    /// parent now, and no other is tried on; if there is a parent, it must offer more. A
+    /// candidate that was restarted answers before it has a parent, and who went to it would
+    /// leave the mesh's sum.
+    pub fn answered(
+        &mut self,
+        node: NodeId,
+        top: Option<Role>,
+        config: &Config,
+        now: Micros,
+    ) -> Vec<Step> {
+        if self.parent == Some(node) {
+            self.parents_top = top.or(self.parents_top);
+            return Vec::new();
+        }
+        let offered = match (self.parents_top, top) {
+            (None, _) => Ordering::Less,
+            (Some(_), None) => Ordering::Greater,
+            (Some(has), Some(offered)) => offered.cmp(&has),
+        };
+        let better = self.is_better(&node);
+        if !self.is_tried(&node) || offered.is_gt() || (offered.is_eq() && !better) {
             return Vec::new();
         }
         let others = self.trying.drain(..).filter(|(other, _)| *other != node);
@@ -231,12 +303,29 @@ impl Tree {
         self.try_at = now + config.retry_better;
         self.attached_at = now;
         self.doubts = 0;
-        if let Some(old) = self.parent.replace(node) {
+        if let Some(old) = self.set_parent(Some(node)) {
             self.left.insert(old, now + FAREWELL);
-            steps.push(Step::Detach(old, "a better parent is back"));
+            let why = match better {
+                true => "a better parent is back",
+                false => "it is cut off from those above it",
+            };
+            steps.push(Step::Detach(old, why));
         }
+        self.parents_top = top;
         steps.push(Step::Attach(node));
         steps
+    }
+
+    /// Whether it comes before the parent in the order of candidates.
+    fn is_better(&self, node: &NodeId) -> bool {
+        let mut order = self.candidates.iter();
+        order.find(|it| *it == node || self.parent == Some(**it)) == Some(node)
+    }
+
+    /// Who was it before.
+    fn set_parent(&mut self, parent: Option<NodeId>) -> Option<NodeId> {
+        (self.parents_top, self.wider) = (None, None);
+        std::mem::replace(&mut self.parent, parent)
     }
 
     /// The parent is lost; the candidate after it is tried first.
@@ -250,7 +339,7 @@ impl Tree {
         if self.parent != Some(node) {
             return self.give_up(node, config, now);
         }
-        self.parent = None;
+        self.set_parent(None);
         self.doubts = 0;
         self.next = self
             .candidates

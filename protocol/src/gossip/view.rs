@@ -29,6 +29,8 @@ pub struct View {
     pub locking: Locking,
     /// The parent, if there is one.
     pub parent: Option<NodeId>,
+    /// On which tier the chain of parents ends, as the parent says: the own one without one.
+    pub top: Role,
     /// Whether a parent is possible, looked for and not found.
     pub orphan: bool,
     /// How many members could be its parent; 0 at the top.
@@ -97,6 +99,7 @@ impl Gossip {
             members: widest.part.members,
             locking: Locking::of(&self.field.children(now)),
             parent: self.tree.parent(),
+            top: self.tree.top(),
             orphan: self.orphan,
             candidates: self.candidates().len(),
             nowhere: self.nowhere(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{CurveKey, Digest, Incarnation, Label, NodeId, Place, Stamp};
+use crate::ids::{CurveKey, Digest, Incarnation, Label, NodeId, Place, Role, Stamp};
 use crate::phase::field::Sum;
 use crate::wire::topic::Topic;
 
@@ -104,6 +104,9 @@ pub struct SumNews {
     pub own: Sum,
     /// Sums of wider scopes, widest last.
     pub above: Vec<Sum>,
+    /// On which tier the sender's chain of parents ends: its own if it has none. Those who
+    /// choose a parent prefer the one whose chain ends higher.
+    pub top: Role,
 }
 
 /// A sign of life.

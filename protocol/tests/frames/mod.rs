@@ -210,6 +210,7 @@ impl Cast {
         let sums = SumNews {
             own: sum(Scope::cluster(place.sector, place.cluster), 3),
             above: vec![sum(Scope::sector(place.sector), 9), sum(Scope::MESH, 30)],
+            top: Role::Orchestrator,
         };
         let peer = PeerEntry {
             node: other,

@@ -13,6 +13,7 @@ use crate::cli::Context;
 use crate::control::{self, Request};
 use crate::error::Failure;
 use crate::home::{self, Loaded};
+use crate::report::ends_low;
 use crate::settings::Settings;
 use crate::verbs::recall::hindrance;
 use crate::verbs::run::addresses;
@@ -134,7 +135,15 @@ fn running(health: &Value) -> Vec<Check> {
     let role = health["role"].as_str().unwrap_or_default();
     checks.push(
         match (health["parent"].as_str(), health["orphan"] == true) {
-            (Some(name), _) => Check::new("parent", Grade::Ok, name),
+            (Some(name), _) => match ends_low(health) {
+                None => Check::new("parent", Grade::Ok, name),
+                Some(top) => Check::new(
+                    "parent",
+                    Grade::Warn,
+                    format!("{name}, but the way up ends at a {top}"),
+                )
+                .hint("who stands above it is down or cut off; another way up is looked for"),
+            },
             (None, true) => Check::new(
                 "parent",
                 Grade::Warn,
@@ -195,9 +204,11 @@ mod tests {
     fn a_node_that_lets_strangers_in_fails_and_an_orphan_is_warned_of() {
         let sound = json!({
             "role": "agent", "parent": "lead", "orphan": false, "members": 2, "live": 2,
-            "missing_revocations": 0, "counters": {"fail_open": 0}
+            "missing_revocations": 0, "counters": {"fail_open": 0}, "top": "orchestrator"
         });
         assert!(running(&sound).iter().all(|check| check.grade == Grade::Ok));
+        let low = json!({"parent": "lead", "top": "coordinator"});
+        assert_eq!(grade(&running(&low), "parent"), Some(Grade::Warn));
         let bad = json!({
             "role": "agent", "parent": null, "orphan": true, "members": 2, "live": 1,
             "missing_revocations": 3, "counters": {"fail_open": 1}, "duplicate_names": ["a"],

@@ -16,7 +16,8 @@ fn sum(scope: Scope, members: u32, theta: f64) -> Sum {
 }
 
 fn sums(own: Sum, above: Vec<Sum>) -> Message {
-    Message::Sums(SumNews { own, above })
+    let top = Role::Orchestrator;
+    Message::Sums(SumNews { own, above, top })
 }
 
 fn c1() -> Scope {
