@@ -149,6 +149,37 @@ class Drop(Fault):
             net.heal(pid)
 
 
+class CutLeg(Drop):
+    """Nothing passes on the leg to the backbone; the others go on. All but the target must
+    be one mesh again before its end."""
+
+    def __init__(self, *words, seconds=45):
+        super().__init__(*words, seconds=seconds)
+        self.apart = []
+
+    def begin(self):
+        top = self.world.nodes[0]
+        prefix = self.world.addresses_of(top)[0].rsplit(".", 1)[0] + "."
+        self.pids = [node.pid for node in self.aimed]
+        for pid in self.pids:
+            net.drop(pid, self.hooks, leg=net.leg_on(pid, prefix))
+
+    def proof(self):
+        said = super().proof()
+        left = len(self.world.nodes) - len(self.targets)
+        for node in self.world.nodes:
+            if node not in self.targets:
+                status = ask.status(node.control)
+                live = status["phase"]["live"] if status else None
+                if live != left:
+                    self.apart.append(f"{node} sums {live} of {left}")
+        return said
+
+    def after(self):
+        return [f"not one mesh while the leg was cut: {'; '.join(self.apart[:3])}"] \
+            if self.apart else []
+
+
 class Unplug(Fault):
     """The cable, or the container's network, is taken off."""
 

@@ -111,16 +111,25 @@ def _nft(pid, text):
     run("nsenter", "-t", pid, "-n", "nft", "-f", "-", input=text)
 
 
-def drop(pid, hooks, percent=100):
-    """Drops this share of all that passes these hooks (input, output), except on loopback.
-    `hit` counts what was dropped, `seen` what came by."""
+def leg_on(pid, prefix):
+    """The interface of a process's namespace whose IPv4 address begins like this."""
+    for leg in json.loads(run("nsenter", "-t", pid, "-n", "ip", "-j", "-4", "addr")):
+        if any(it["local"].startswith(prefix) for it in leg["addr_info"]):
+            return leg["ifname"]
+    raise ValueError(f"process {pid} has no leg on {prefix}*")
+
+
+def drop(pid, hooks, percent=100, leg=None):
+    """Drops this share of all that passes these hooks (input, output), except on loopback;
+    with a leg of what passes there alone. `hit` counts what was dropped, `seen` what came by."""
     share = "" if percent >= 100 else f"numgen random mod 100 < {percent} "
+    passes = f'!= "{leg}"' if leg else '"lo"'
     chains = []
     for hook in hooks:
         side = "iifname" if hook == "input" else "oifname"
         chains.append(
             f"chain {hook} {{ type filter hook {hook} priority 0;\n"
-            f'{side} "lo" accept\ncounter name seen\n{share}counter name hit drop\n}}\n')
+            f"{side} {passes} accept\ncounter name seen\n{share}counter name hit drop\n}}\n")
     _nft(pid, f"table {TABLE} {{\ncounter hit {{ }}\ncounter seen {{ }}\n{''.join(chains)}}}\n")
 
 

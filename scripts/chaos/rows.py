@@ -24,6 +24,7 @@ DRILL = (
     Row("pause-45", "pause {:g} s", "lead", _of(faults.Pause, seconds=45), live=15),
     Row("cut-60", "cut {:g} s", "coordinator", _of(faults.Drop, seconds=60), live=15,
         short={"seconds": 5}),
+    Row("cut-leg", "backbone cut {:g} s", "coordinator", _of(faults.CutLeg), live=15),
     Row("unplug", "unplug {:g} s", "agent", _of(faults.Unplug, seconds=10), live=15, short={}),
     Row("loss-5", "loss 5 %", "all", _of(faults.Drop, seconds=30, percent=5, hooks=("input",)),
         live=15),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use chorus_protocol::units::Micros;
 use chorus_tests::world::fabric::Shape;
-use chorus_tests::world::faults::Cut;
+use chorus_tests::world::faults::{Cut, Link};
 use chorus_tests::world::{Options, World, watch};
 
 const N: usize = 40;
@@ -18,6 +18,12 @@ const CLUSTER: std::ops::Range<usize> = 4..9;
 fn settled(seed: u64) -> Result<World, String> {
     World::settled(Options {
         shape: Shape::SPARE,
+        // What one says arrives in order, as over TCP: first that it has lost its parent, then
+        // whom it takes for dead.
+        link: Link {
+            stream: true,
+            ..Link::GOOD
+        },
         ..Options::new(N, seed)
     })
 }
@@ -34,8 +40,9 @@ fn leave(world: &mut World, one: usize, with: std::ops::Range<usize>) {
     }
 }
 
-/// All but one are in the root's sum within `limit`, and stay there.
-fn all_but_one(world: &mut World, limit: u64) -> Result<(), String> {
+/// All but one are in the root's sum within `limit` seconds, and stay there; nobody else
+/// is taken for dead by anybody else.
+fn all_but_one(world: &mut World, lost: usize, limit: u64) -> Result<(), String> {
     let counted = |world: &World| world.view(0).members as usize == N - 1;
     world
         .until(Micros::from_secs(limit), counted)
@@ -47,7 +54,14 @@ fn all_but_one(world: &mut World, limit: u64) -> Result<(), String> {
             return Err(format!("later {} in it", world.view(0).members));
         }
     }
-    Ok(())
+    let dead = world.evictions().into_iter();
+    let dead: Vec<_> = dead
+        .filter(|(_, at, of)| ![*at, *of].contains(&lost))
+        .collect();
+    match dead.is_empty() {
+        true => Ok(()),
+        false => Err(format!("evicted (when, by, whom): {dead:?}")),
+    }
 }
 
 fn whole_again(world: &mut World) -> Result<(), String> {
@@ -64,7 +78,7 @@ fn nobody_stays_beneath_a_coordinator_that_has_lost_the_backbone() {
         let mut world = settled(seed)?;
         let lost = parent(&world, LEAD).ok_or("the lead has no parent")?;
         leave(&mut world, lost, SECTOR);
-        all_but_one(&mut world, 15)?;
+        all_but_one(&mut world, lost, 15)?;
         whole_again(&mut world)
     });
 }
@@ -74,7 +88,7 @@ fn agents_leave_a_lead_that_has_nobody_above_it_and_come_home() {
     watch::seeds("a lead's leg", watch::many(12), |seed| {
         let mut world = settled(seed)?;
         leave(&mut world, LEAD, CLUSTER);
-        all_but_one(&mut world, 20)?;
+        all_but_one(&mut world, LEAD, 20)?;
         whole_again(&mut world)?;
         let home = |world: &World| world.view(LEAD).children.len() == CLUSTER.len() - 1;
         world

@@ -77,9 +77,9 @@ pub struct State {
     pub(super) runs: BTreeMap<NodeId, Incarnation>,
     pub(super) outboxes: BTreeMap<NodeId, Outbox>,
     pub(super) inboxes: BTreeMap<NodeId, Inbox>,
-    /// Siblings that are listened to, and all that should be: some have not
-    /// said yet where they are.
-    pub(super) siblings: BTreeSet<NodeId>,
+    /// Siblings that are listened to and at which endpoints, and all that should be: some
+    /// have not said yet where they are.
+    pub(super) siblings: BTreeMap<NodeId, Vec<String>>,
     pub(super) wanted: BTreeSet<NodeId>,
     /// Which of its addresses was dialled last.
     pub(super) dialled: BTreeMap<NodeId, usize>,
@@ -109,7 +109,7 @@ impl Actor for TransportActor {
             runs: BTreeMap::new(),
             outboxes: BTreeMap::new(),
             inboxes: BTreeMap::new(),
-            siblings: BTreeSet::new(),
+            siblings: BTreeMap::new(),
             wanted: BTreeSet::new(),
             dialled: BTreeMap::new(),
             doors: BTreeMap::new(),

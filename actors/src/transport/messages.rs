@@ -37,7 +37,7 @@ pub enum Command {
     /// Closes the link to `key`.
     Hangup { key: Key },
     /// Listens to a sibling's PUB.
-    DialSibling { key: Key, publisher: String },
+    DialSibling { key: Key, publishers: Vec<String> },
     /// Stops listening to a sibling.
     HangupSibling { key: Key },
     /// Replaces the topic prefixes taken from parents and children (`sub`) and from siblings

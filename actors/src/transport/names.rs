@@ -19,9 +19,11 @@ const AGAIN: Duration = Duration::from_secs(2);
 const LOOKUPS_MAX: usize = 16;
 /// Names that are remembered.
 const NAMES_MAX: usize = 1024;
+/// Addresses that are remembered of a name: a machine's networks.
+const ADDRESSES_MAX: usize = 4;
 const STACK_BYTES: usize = 256 * 1024;
 
-type Lookup = Box<dyn Fn(&str) -> io::Result<IpAddr> + Send + Sync>;
+type Lookup = Box<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 type Told = Box<dyn Fn() + Send + Sync>;
 
 /// What is known of names. Clones share it.
@@ -44,9 +46,9 @@ struct Table {
 
 #[derive(Default)]
 struct Known {
-    /// The last address that was told. A lookup that fails does not take it away: while the
-    /// line to the resolver is down, what it once said is the best there is.
-    address: Option<IpAddr>,
+    /// The last addresses that were told, best first. A lookup that fails does not take them
+    /// away: while the line to the resolver is down, what it once said is the best there is.
+    addresses: Vec<IpAddr>,
     /// When a lookup last ended.
     ended: Option<Instant>,
     looking: bool,
@@ -71,10 +73,18 @@ impl Names {
     /// `tcp://name:port` with the name's address in its place; `None` while there is none.
     /// What has an address already, or is of another form, stays as it is.
     pub fn endpoint(&self, endpoint: &str) -> Option<String> {
-        match named(endpoint) {
-            Some((name, port)) => Some(endpoint_of(&self.address(name)?.to_string(), port)),
-            None => Some(endpoint.to_owned()),
-        }
+        self.endpoints(endpoint).into_iter().next()
+    }
+
+    /// The same with each of the name's addresses, best first; none while there is none.
+    pub fn endpoints(&self, endpoint: &str) -> Vec<String> {
+        let Some((name, port)) = named(endpoint) else {
+            return vec![endpoint.to_owned()];
+        };
+        let addresses = self.addresses(name).into_iter();
+        addresses
+            .map(|it| endpoint_of(&it.to_string(), port))
+            .collect()
     }
 
     /// The same for whoever can wait: `None` when the name does not resolve, or not by `deadline`.
@@ -86,7 +96,7 @@ impl Names {
             let (name, _) = named(endpoint)?;
             let table = self.table();
             let known = table.names.get(name);
-            if known.is_some_and(|it| it.address.is_some()) {
+            if known.is_some_and(|it| !it.addresses.is_empty()) {
                 continue; // told since we looked
             }
             let failed = known.is_some_and(|it| !it.looking && it.ended.is_some());
@@ -104,8 +114,8 @@ impl Names {
         self.0.news.swap(false, Ordering::AcqRel)
     }
 
-    /// The address as it is known, and a lookup beside that if it is time for one.
-    fn address(&self, name: &str) -> Option<IpAddr> {
+    /// The addresses as they are known, and a lookup beside that if it is time for one.
+    fn addresses(&self, name: &str) -> Vec<IpAddr> {
         let now = Instant::now();
         let mut table = self.table();
         if !table.names.contains_key(name) {
@@ -113,8 +123,8 @@ impl Names {
         }
         let room = table.lookups < LOOKUPS_MAX;
         let known = table.names.entry(name.to_owned()).or_default();
-        let address = known.address;
-        let span = if address.is_some() { FRESH } else { AGAIN };
+        let addresses = known.addresses.clone();
+        let span = if addresses.is_empty() { AGAIN } else { FRESH };
         let due = |at| now.saturating_duration_since(at) >= span;
         if room && !known.looking && known.ended.is_none_or(due) {
             known.looking = true;
@@ -122,7 +132,7 @@ impl Names {
             drop(table);
             self.look_up(name.to_owned());
         }
-        address
+        addresses
     }
 
     fn look_up(&self, name: String) {
@@ -138,13 +148,13 @@ impl Names {
         }
     }
 
-    fn answer(&self, name: &str, answer: io::Result<IpAddr>) {
+    fn answer(&self, name: &str, answer: io::Result<Vec<IpAddr>>) {
         let mut table = self.table();
         table.lookups -= 1;
         let known = table.names.entry(name.to_owned()).or_default();
         (known.looking, known.ended) = (false, Some(Instant::now()));
         match answer {
-            Ok(address) => known.address = Some(address),
+            Ok(addresses) => known.addresses = addresses,
             Err(why) => tracing::debug!(name, %why, "the name does not resolve"),
         }
         drop(table);
@@ -181,12 +191,16 @@ fn named(endpoint: &str) -> Option<(&str, u16)> {
     (!is_address && !host.is_empty()).then_some((host, port))
 }
 
-/// IPv4 where a name has both: that is what libzmq took when it was asked.
-fn system(name: &str) -> io::Result<IpAddr> {
-    let found: Vec<IpAddr> = (name, 0).to_socket_addrs()?.map(|it| it.ip()).collect();
-    let best = found.iter().find(|it| it.is_ipv4()).or(found.first());
-    best.copied()
-        .ok_or_else(|| io::Error::other("no address of it"))
+/// IPv4 first where a name has both: that is what libzmq took when it was asked.
+fn system(name: &str) -> io::Result<Vec<IpAddr>> {
+    let mut found: Vec<IpAddr> = (name, 0).to_socket_addrs()?.map(|it| it.ip()).collect();
+    found.sort_by_key(IpAddr::is_ipv6);
+    found.dedup();
+    found.truncate(ADDRESSES_MAX);
+    match found.is_empty() {
+        true => Err(io::Error::other("no address of it")),
+        false => Ok(found),
+    }
 }
 
 #[cfg(test)]
@@ -204,7 +218,7 @@ mod tests {
         let seen = asked.clone();
         let lookup = move |name: &str| {
             seen.lock().unwrap().push(name.to_owned());
-            Ok(IpAddr::from([10, 0, 0, 7]))
+            Ok(vec![IpAddr::from([10, 0, 0, 7]), [10, 0, 1, 7].into()])
         };
         let names = Names::with(Box::new(lookup), move || told.send(()).unwrap());
         for plain in ["tcp://10.1.1.1:7", "tcp://[::1]:7", "a word", "tcp://a:b"] {
@@ -216,6 +230,8 @@ mod tests {
         assert!(names.take_news() && !names.take_news());
         let found = names.endpoint("tcp://op:8");
         assert_eq!(found.as_deref(), Some("tcp://10.0.0.7:8"));
+        let all = ["tcp://10.0.0.7:8", "tcp://10.0.1.7:8"];
+        assert_eq!(names.endpoints("tcp://op:8"), all);
         assert_eq!(*asked.lock().unwrap(), ["op"]);
     }
 
@@ -225,7 +241,7 @@ mod tests {
         let held = Mutex::new(held);
         let lookup = move |name: &str| {
             if name == "quick" {
-                return Ok(IpAddr::from([10, 0, 0, 8]));
+                return Ok(vec![IpAddr::from([10, 0, 0, 8])]);
             }
             // Until the test is over.
             let _ = held.lock().unwrap().recv();
@@ -249,7 +265,7 @@ mod tests {
         let lookup = |_: &str| Err(io::Error::other("the line is down"));
         let names = Names::with(Box::new(lookup), || {});
         let known = Known {
-            address: Some([10, 0, 0, 9].into()),
+            addresses: vec![[10, 0, 0, 9].into()],
             ..Known::default()
         };
         names.table().names.insert("op".into(), known);

@@ -5,6 +5,8 @@
 //! is up: libzmq reconnects after a lost connection, but never after a refused handshake or a
 //! broken rule, so what stays down is opened anew by us.
 
+mod siblings;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,17 +19,12 @@ use super::monitored::Monitored;
 use super::names::Names;
 use super::readiness::Source;
 use super::topics::Topics;
+pub use siblings::Sibling;
 
 /// Links at once: parents, and the few that are tried in their place.
 const LINKS_MAX: usize = 16;
 /// How long the PUB and the SUB of a link may be down while its ROUTER stands.
 const REDIAL_BESIDE: Duration = Duration::from_secs(1);
-/// How long a sibling that was dialled may be silent; twice as long with each try in vain.
-/// Over the slowest links a connection takes this long.
-const REDIAL_SIBLING: Duration = Duration::from_secs(2);
-/// A cluster has at most 100 children.
-const SIBLINGS_MAX: usize = 128;
-
 /// One watched connection of a link.
 pub struct Outward {
     watched: Monitored,
@@ -38,25 +35,6 @@ pub struct Outward {
     down_since: Option<Instant>,
     /// What the other side wants to be told of.
     topics: Topics,
-}
-
-/// A sibling's publisher, listened to.
-pub struct Sibling {
-    pub socket: zmq::Socket,
-    endpoint: String,
-    to: Option<String>,
-    /// When it last sent something, or was dialled.
-    heard: Instant,
-    /// How long it may be silent from then on, where it was dialled and has said nothing yet.
-    unheard: Option<Duration>,
-}
-
-impl Sibling {
-    /// It has sent something.
-    pub fn hear(&mut self, now: Instant) {
-        self.heard = now;
-        self.unheard = None;
-    }
 }
 
 /// The link to one key: its ROUTER, and where given its PUB and its SUB.
@@ -177,30 +155,6 @@ impl Outwards {
         })
     }
 
-    /// Listens to a sibling's publisher, in place of an older connection to it.
-    pub fn dial_sibling(&mut self, key: Key, publisher: &str, now: Instant) {
-        self.siblings.remove(&key);
-        let room = self.siblings.len() < SIBLINGS_MAX;
-        let sibling = room.then(|| self.sibling(&key, publisher, now));
-        if let Some(sibling) = self.dialled(sibling, publisher) {
-            self.siblings.insert(key, sibling);
-        }
-    }
-
-    fn sibling(&mut self, key: &Key, publisher: &str, now: Instant) -> zmq::Result<Sibling> {
-        let topics = self.sib.clone();
-        let socket = self.prepare(zmq::SUB, key, &topics)?;
-        let to = self.names.endpoint(publisher);
-        to.iter().try_for_each(|to| connect(&socket, to))?;
-        Ok(Sibling {
-            socket,
-            endpoint: publisher.to_owned(),
-            to,
-            heard: now,
-            unheard: Some(REDIAL_SIBLING),
-        })
-    }
-
     /// Closes everything that leads to `key`.
     pub fn forget(&mut self, key: &Key) {
         self.links.remove(key);
@@ -243,34 +197,6 @@ impl Outwards {
         self.links = links;
         self.tend_siblings(now, redial_after);
         states
-    }
-
-    fn tend_siblings(&mut self, now: Instant, redial_after: Duration) {
-        let mut siblings = std::mem::take(&mut self.siblings);
-        for (key, sibling) in &mut siblings {
-            let named = sibling.to.is_none() && self.names.endpoint(&sibling.endpoint).is_some();
-            // No monitor tells of a refusal, and libzmq never comes back after one: while the
-            // other side does not know us yet, only trying again finds out when it does.
-            let unheard = sibling.unheard.unwrap_or(redial_after);
-            let silence = now.saturating_duration_since(sibling.heard);
-            if silence < redial_after.min(unheard) && !named {
-                continue;
-            }
-            match self.sibling(key, &sibling.endpoint, now) {
-                Ok(fresh) => {
-                    count(&self.counters.redialled);
-                    *sibling = Sibling {
-                        unheard: sibling
-                            .unheard
-                            .map(|it| redial_after.min(2 * it))
-                            .or(fresh.unheard),
-                        ..fresh
-                    };
-                }
-                Err(error) => tracing::warn!(endpoint = %sibling.endpoint, %error, "cannot redial"),
-            }
-        }
-        self.siblings = siblings;
     }
 
     fn tend_one(

@@ -270,7 +270,8 @@ pub(super) mod tests {
             node.names.clone(),
         );
         let began = Instant::now();
-        node.outward.dial_sibling(own, "tcp://127.0.0.1:9", began);
+        node.outward
+            .dial_sibling(own, vec!["tcp://127.0.0.1:9".into()], began);
         let ended = std::thread::spawn(move || ending.destroy());
         // It hears of the end when it is asked for its events, and then has no descriptor.
         while node.outward.siblings[&own].socket.get_events().is_ok() {

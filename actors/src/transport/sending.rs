@@ -1,6 +1,6 @@
 //! Outward: what the transport dials, signs, sends and sends again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chorus_protocol::gossip::{Input, Output};
@@ -89,26 +89,27 @@ impl State {
     }
 
     pub(super) fn listen_to(&mut self, siblings: BTreeSet<NodeId>) {
-        let gone = self.siblings.difference(&siblings);
+        let mut reached = BTreeMap::new();
+        for node in &siblings {
+            let told = self.a.roster.address(node);
+            let publisher = |at: &Address| endpoint_of(&at.host, at.publisher);
+            let publishers: Vec<String> =
+                told.map_or_else(Vec::new, |it| it.addresses.iter().map(publisher).collect());
+            let (Some(key), false) = (self.curve(node), publishers.is_empty()) else {
+                continue; // dialled when it announces itself
+            };
+            if self.siblings.get(node) != Some(&publishers) {
+                let publishers = publishers.clone();
+                self.order(Command::DialSibling { key, publishers });
+            }
+            reached.insert(*node, publishers);
+        }
+        let gone = self.siblings.keys().filter(|it| !reached.contains_key(it));
         let gone: Vec<_> = gone.filter_map(|node| self.curve(node)).collect();
         for key in gone {
             self.order(Command::HangupSibling { key });
         }
-        self.wanted = siblings.clone();
-        let mut reached = BTreeSet::new();
-        for node in siblings {
-            let (Some(key), Some(address)) = (self.curve(&node), self.address(&node)) else {
-                continue; // dialled when it announces itself
-            };
-            if !self.siblings.contains(&node) {
-                self.order(Command::DialSibling {
-                    key,
-                    publisher: endpoint_of(&address.host, address.publisher),
-                });
-            }
-            reached.insert(node);
-        }
-        self.siblings = reached;
+        (self.wanted, self.siblings) = (siblings, reached);
     }
 
     pub(super) fn deliver(&mut self, to: NodeId, order: Order) {

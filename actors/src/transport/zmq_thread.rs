@@ -239,8 +239,8 @@ impl Thread {
                 self.outward.dial(key, &router, publisher, subscriber, now);
             }
             Command::Hangup { key } => drop(self.outward.links.remove(&key)),
-            Command::DialSibling { key, publisher } => {
-                self.outward.dial_sibling(key, &publisher, now)
+            Command::DialSibling { key, publishers } => {
+                self.outward.dial_sibling(key, publishers, now)
             }
             Command::HangupSibling { key } => drop(self.outward.siblings.remove(&key)),
             Command::Subscribe { sub, sib } => self.subscribe(sub, sib),

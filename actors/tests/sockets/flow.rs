@@ -40,10 +40,10 @@ async fn siblings_hear_each_other_on_their_own_topics_even_if_refused_at_first()
     });
     a.send(Command::DialSibling {
         key: b_keys.public,
-        publisher: b.bound.publisher.clone(),
+        publishers: vec![b.bound.publisher.clone()],
     });
     holds("the first handshake is refused", || {
-        read(&b.counters.zap_refused) == 1
+        read(&b.counters.zap_refused) >= 1
     })
     .await;
     b.send(Command::Allow(allow_list(&[&a_keys])));
@@ -92,7 +92,10 @@ async fn a_flood_stops_at_the_permits_and_links_lose_nothing_that_was_sent() {
         read(&child.counters.link_full) > 0
     })
     .await;
-    assert!(read(&parent.counters.link_paused) > 0);
+    holds("the parent reads no more", || {
+        read(&parent.counters.link_paused) > 0
+    })
+    .await;
     assert_eq!(read(&parent.counters.link_received) - link_before, 1024);
 
     // As messages are processed the rest comes, every one.

@@ -224,11 +224,24 @@ impl Client {
     }
 
     pub async fn sees(&self, wanted: zmq::SocketEvent) {
+        self.sees_one_of(&[wanted]).await;
+    }
+
+    /// Its mechanism is not the other side's: it says so, or the other side has closed the
+    /// connection first.
+    pub async fn sees_that_it_does_not_fit(&self) {
+        let mismatch = zmq::SocketEvent::HANDSHAKE_FAILED_PROTOCOL;
+        let closed = zmq::SocketEvent::HANDSHAKE_FAILED_NO_DETAIL;
+        self.sees_one_of(&[mismatch, closed]).await;
+    }
+
+    async fn sees_one_of(&self, wanted: &[zmq::SocketEvent]) {
         let mut seen = std::iter::from_fn(|| self.events.recv_multipart(zmq::DONTWAIT).ok());
-        holds(&format!("{wanted:?}"), || {
-            seen.any(|parts| parts[0][..2] == wanted.to_raw().to_ne_bytes())
-        })
-        .await;
+        let is_wanted = |parts: Vec<Vec<u8>>| {
+            let event = &parts[0][..2];
+            wanted.iter().any(|it| it.to_raw().to_ne_bytes() == event)
+        };
+        holds(&format!("{wanted:?}"), || seen.any(is_wanted)).await;
     }
 }
 

@@ -6,6 +6,7 @@ mod cuts;
 mod delay;
 mod fabric;
 mod latency;
+mod legs;
 mod losses;
 mod names;
 mod own_door;

@@ -1,4 +1,4 @@
-//! Ten real nodes in two sectors, each in a namespace of its own.
+//! Real nodes in sectors, each in a namespace of its own; mostly ten in two of them.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,7 @@ use crate::delay::Delay;
 use crate::fabric::Fabric;
 use crate::support::{Process, enrol, found, until};
 
-/// Ten nodes in two sectors: the operator and two coordinators on the backbone,
-/// each sector's lead and agents on their own bridge.
+/// Nodes on a backbone and on a bridge for each sector.
 pub struct Mesh {
     pub fabric: Fabric,
     pub nodes: Vec<Process>,
@@ -16,11 +15,14 @@ pub struct Mesh {
 }
 
 pub const N: usize = 10;
-type Row = (
+/// Name; role, sector, cluster; legs as (bridge, address).
+pub type Row = (
     &'static str,
     [&'static str; 3],
     &'static [(&'static str, &'static str)],
 );
+/// Ten nodes in two sectors: the operator and two coordinators on the backbone,
+/// each sector's lead and agents on their own bridge.
 const ROWS: [Row; N] = [
     (
         "operator",
@@ -54,11 +56,21 @@ impl Mesh {
     /// With these lines in every node's configuration, and these delays (of what a node
     /// sends, and of what it receives) on its legs.
     pub fn with(test: &str, settings: &str, delays: impl Fn(&str) -> Option<[Delay; 2]>) -> Self {
+        Self::laid(test, &ROWS, settings, delays)
+    }
+
+    /// The same with other nodes; the first is the operator.
+    pub fn laid(
+        test: &str,
+        rows: &[Row],
+        settings: &str,
+        delays: impl Fn(&str) -> Option<[Delay; 2]>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut fabric = Fabric::new(test, &["back", "bs1", "bs2"]);
         let mut nodes: Vec<Process> = Vec::new();
         let mut addresses = Vec::new();
-        for (name, post, legs) in ROWS {
+        for &(name, post, legs) in rows {
             let space = fabric.machine(name, legs, delays(name));
             let mut node = Process::new(dir.path(), name, Some(space));
             let own: Vec<&str> = legs.iter().map(|(_, address)| *address).collect();
@@ -97,7 +109,7 @@ impl Mesh {
         let began = Instant::now();
         while began.elapsed() < limit {
             last = counts();
-            if last.iter().all(|&members| members == N as u64) {
+            if last.iter().all(|&members| members == last.len() as u64) {
                 return began.elapsed();
             }
         }

@@ -202,14 +202,24 @@ impl Tree {
 
     /// Whether a search for a higher top begins or is over.
     fn look_wider(&mut self, config: &Config, now: Micros) {
-        let is_low = self.parents_top.is_some_and(|top| top > self.highest);
-        if is_low && self.wider.is_none() {
+        if !self.is_low() {
+            self.wider = None;
+        } else if self.wider.is_none() {
             self.wider = Some(0);
             self.next = 0;
             self.try_at = now + config.patience.times(waits(self.role));
-        } else if !is_low {
-            self.wider = None;
         }
+    }
+
+    /// Whether the parent's top is lower than it could be.
+    fn is_low(&self) -> bool {
+        self.parents_top.is_some_and(|top| top > self.highest)
+    }
+
+    /// The same, while there may be another candidate with a higher one: until a round of the
+    /// search was in vain.
+    pub fn may_reach_higher(&self) -> bool {
+        self.is_low() && self.wider.unwrap_or(0) == 0
     }
 
     /// The next one that is worth a try in this round: with a parent only better ones, or all

@@ -8,13 +8,16 @@ use crate::transport::endpoint::receive;
 use crate::transport::messages::Command;
 use crate::transport::reading::tests::{PATIENCE, node};
 
+/// Nobody listens there.
+const NOWHERE: &str = "tcp://127.0.0.1:9";
+
 fn outwards(keys: &CurveKeys, counters: &Arc<Counters>) -> Outwards {
     let names = Names::new(|| {});
     Outwards::new(zmq::Context::new(), keys.clone(), counters.clone(), names)
 }
 
 #[test]
-fn a_sibling_that_refused_us_is_heard_soon_after_it_knows_us() {
+fn a_sibling_that_refused_us_is_heard_soon_after_it_knows_us_at_any_of_its_addresses() {
     let (mut parent, handle, _up, member) = node();
     let key = parent.config.keys.public;
     let publisher = parent.inward.bound().publisher;
@@ -25,7 +28,7 @@ fn a_sibling_that_refused_us_is_heard_soon_after_it_knows_us() {
     let mut sibling = outwards(&member, &counters);
     let (began, long) = (Instant::now(), Duration::from_secs(3_600));
     sibling.subscribe(Vec::new(), vec![b"ph".to_vec()]).unwrap();
-    sibling.dial_sibling(key, &publisher, began);
+    sibling.dial_sibling(key, vec![NOWHERE.into(), publisher], began);
     while read(&parent.counters.zap_refused) == 0 {
         assert!(began.elapsed() < PATIENCE, "it is not refused");
         parent.round();
@@ -37,7 +40,7 @@ fn a_sibling_that_refused_us_is_heard_soon_after_it_knows_us() {
         let (topic, frame) = (b"ph".to_vec(), b"hello"[..].into());
         handle.send(Command::Publish { topic, frame }).unwrap();
         parent.round();
-        sibling.tend(began + REDIAL_SIBLING, long);
+        sibling.tend(began + siblings::REDIAL, long);
     }
     assert_eq!(read(&counters.redialled), 1);
 }
@@ -47,7 +50,7 @@ fn a_silent_sibling_is_tried_less_and_less_often_and_one_that_was_heard_is_left_
     let counters = Arc::<Counters>::default();
     let mut sibling = outwards(&CurveKeys::generate().unwrap(), &counters);
     let began = Instant::now();
-    sibling.dial_sibling([1; 32], "tcp://127.0.0.1:9", began);
+    sibling.dial_sibling([1; 32], vec![NOWHERE.into()], began);
     let mut tried = Vec::new();
     let mut tend = |outwards: &mut Outwards, seconds| {
         for second in seconds {
