@@ -32,9 +32,13 @@ counted() {
     took=$((SECONDS - begun))
 }
 
-# failing LOG: the end of what each failed test said; without tests, the end of the log.
+# failing LOG: the end of what each failed test said; where the tests spoke freely, what
+# their panics said; without tests, the end of the log.
 failing() {
-    if grep -q '^test result: FAILED' "$1"; then
+    if grep -q '^test result: FAILED' "$1" && ! grep -q '^---- ' "$1"; then
+        grep -E '^test .* FAILED$|^    [a-z_:]+$' "$1" | sort -u
+        grep -A 6 ' panicked at ' "$1" | grep -v '^stack backtrace' | head -n 100
+    elif grep -q '^test result: FAILED' "$1"; then
         awk '
             function told(    i) {
                 for (i = n > 25 ? n - 24 : 1; i <= n; i++) print said[i]

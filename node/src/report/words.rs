@@ -23,10 +23,11 @@ pub(super) fn stands(status: &Value) -> String {
     }
 }
 
-/// The tier on which the chain of parents ends, where that is not the highest.
+/// The tier on which the chain of parents ends, where that is lower than it could be.
 pub fn ends_low(status: &Value) -> Option<&str> {
-    let top = status["top"].as_str()?;
-    (top != "orchestrator").then_some(top)
+    status["top"]
+        .as_str()
+        .filter(|_| status["cut_off_above"] == true)
 }
 
 /// What keeps an orphan from its parents, where it is something that people can mend.

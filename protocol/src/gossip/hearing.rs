@@ -232,9 +232,7 @@ impl Gossip {
                 out.push(Output::Deliver(from, Command::Attached { accepted }));
             }
             Command::Attached { accepted: false } => {
-                let steps = self
-                    .tree
-                    .lost(from, "it takes no more children", &self.config, now);
+                let steps = self.tree.refused(from, &self.config, now);
                 self.climb(steps, now, out);
             }
             Command::Attached { accepted: true } => {}
@@ -304,7 +302,8 @@ impl Gossip {
         }
         let members = || self.roster.members().map(|member| member.entry.in_tree());
         let candidates = topology::parents(&self.me, members());
-        let highest = self.roster.members().map(|member| member.entry.role).min();
+        let role = |node: &NodeId| Some(self.roster.get(node)?.entry.role);
+        let highest = candidates.iter().filter_map(role).min();
         let siblings: BTreeSet<NodeId> = topology::siblings(&self.me, members())
             .into_iter()
             .collect();

@@ -68,7 +68,7 @@ impl Gossip {
             oscillator,
             peers,
             field: Field::default(),
-            tree: Tree::new(me.role),
+            tree: Tree::new(me.role, me.node.0[31]),
             counters: Counters::default(),
             children: BTreeSet::new(),
             watches: Watches::default(),

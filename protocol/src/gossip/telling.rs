@@ -56,7 +56,9 @@ impl Gossip {
             {
                 continue;
             }
-            let change = self.peers.told(from, &self.softened(*entry, &from), now);
+            let change = self
+                .peers
+                .told(from, &self.softened(*entry, &from, now), now);
             let age = Micros::from_millis(entry.age_ms.into());
             if let Some(theta) = entry.theta {
                 self.peers.phase_told(&entry.node, theta, age, now);
@@ -70,12 +72,12 @@ impl Gossip {
         }
     }
 
-    /// A parent that is cut off itself takes all for dead who are not beneath it. Until we know
-    /// that nobody else reaches higher, that is a suspicion of ours and no more.
-    fn softened(&self, entry: PeerEntry, by: &NodeId) -> PeerEntry {
+    /// A parent that is cut off itself takes all for dead who are not beneath it. For as
+    /// long as somebody else may reach higher, that is a suspicion of ours and no more.
+    fn softened(&self, entry: PeerEntry, by: &NodeId, now: Micros) -> PeerEntry {
         let is_dead = entry.state == PeerState::Evicted;
         let parents = self.tree.parent() == Some(*by) && !self.may_hang_beneath(&entry.node, by);
-        let state = match is_dead && parents && self.tree.may_reach_higher() {
+        let state = match is_dead && parents && self.tree.may_reach_higher(now) {
             true => PeerState::Suspect,
             false => entry.state,
         };

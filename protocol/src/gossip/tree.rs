@@ -12,11 +12,12 @@
 //! A parent is worth what stands above it: who is cut off itself takes all beneath it out of
 //! the mesh. So everybody says on which tier its chain of parents ends (its top), nobody goes
 //! to a parent with a lower one, and who is beneath one whose top is lower than it could be
-//! looks among all candidates for a higher one. It lets those above it do that first, and
-//! looks ever more seldom, since where the root itself is dead nobody has one to offer.
+//! looks among all candidates for a higher one (`tree/wider.rs`).
 //!
 //! The link to a parent that was left stays for [`FAREWELL`], or the farewell could not be
 //! said again: one that never hears it counts us until the TTL and then tells of our death.
+
+mod wider;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -25,19 +26,25 @@ use crate::ids::{NodeId, Role};
 use crate::units::Micros;
 
 use super::Config;
+use wider::Wider;
 
 /// The search.
 #[derive(Debug, Clone)]
 pub(super) struct Tree {
     role: Role,
     candidates: Vec<NodeId>,
-    /// The highest tier that any member stands on.
+    /// The highest tier that a candidate stands on.
     highest: Role,
     parent: Option<NodeId>,
     /// The parent's top, once it has said it.
     parents_top: Option<Role>,
-    /// Rounds of a search for a parent with a higher top, while there is one to be looked for.
-    wider: Option<u32>,
+    /// The search for a parent with a higher top, while there is one to be looked for.
+    wider: Option<Wider>,
+    /// Its pauses are longer by so many 512th parts, so that not all who lose the same parent
+    /// dial the same node at once.
+    jitter: u8,
+    /// Who had no room for one more child, and until when that is believed.
+    full: BTreeMap<NodeId, Micros>,
     attached_at: Micros,
     /// The candidates that have been dialled and have not answered yet, and when, in order.
     trying: Vec<(NodeId, Micros)>,
@@ -76,27 +83,18 @@ const DOUBTS_MAX: u8 = 3;
 /// heartbeat that names the new one.
 const FAREWELL: Micros = Micros::from_secs(4);
 
+/// How long it is believed that a node has no room for one more child.
+const FULL: Micros = Micros::from_secs(60);
+
 /// Candidates that are tried at once, at most.
 const TRIES_MAX: usize = 2;
-
-/// How long one waits before it looks for a parent with a higher top, in patiences: a lead
-/// until who lost its parent may have found another, an agent until its lead has moved.
-const fn waits(role: Role) -> u64 {
-    match role {
-        Role::Orchestrator | Role::Coordinator | Role::Lead => 2,
-        Role::Agent => 4,
-    }
-}
-
-/// The pause between two such rounds is [`Config::retry_better`], doubled so often at most.
-const SELDOM: u32 = 2;
 
 /// What that one candidate is given, as a fraction of the patience. Seven dead ones before
 /// a live one then cost at most 9.5 s of the 10 that a heal may take.
 const MORE: (u64, u64) = (5, 2);
 
 impl Tree {
-    pub fn new(role: Role) -> Self {
+    pub fn new(role: Role, jitter: u8) -> Self {
         Self {
             role,
             candidates: Vec::new(),
@@ -104,6 +102,8 @@ impl Tree {
             parent: None,
             parents_top: None,
             wider: None,
+            jitter,
+            full: BTreeMap::new(),
             attached_at: Micros::ZERO,
             trying: Vec::new(),
             next: 0,
@@ -117,12 +117,6 @@ impl Tree {
 
     pub fn parent(&self) -> Option<NodeId> {
         self.parent
-    }
-
-    /// On which tier the chain of parents ends: the own one without a parent, and until the
-    /// parent has said where its own ends.
-    pub fn top(&self) -> Role {
-        self.parents_top.unwrap_or(self.role)
     }
 
     /// The parent, and those that may become it: whom we listen to as a child.
@@ -156,7 +150,9 @@ impl Tree {
         }
         self.candidates = candidates;
         self.next = 0;
-        self.try_at = now;
+        if self.wider.is_none() {
+            self.try_at = now; // else a mesh without a root would search with every newcomer
+        }
         let mut steps = Vec::new();
         let gone = |(trying, _): &mut (NodeId, Micros)| !self.candidates.contains(trying);
         let gone = self.trying.extract_if(.., gone);
@@ -183,6 +179,7 @@ impl Tree {
                 steps.extend(self.give_up(node, config, now));
             }
         }
+        self.full.retain(|_, until| *until > now);
         self.look_wider(config, now);
         if now < self.try_at || !self.may_try_another(config, now) {
             return steps;
@@ -200,36 +197,15 @@ impl Tree {
         steps
     }
 
-    /// Whether a search for a higher top begins or is over.
-    fn look_wider(&mut self, config: &Config, now: Micros) {
-        if !self.is_low() {
-            self.wider = None;
-        } else if self.wider.is_none() {
-            self.wider = Some(0);
-            self.next = 0;
-            self.try_at = now + config.patience.times(waits(self.role));
-        }
-    }
-
-    /// Whether the parent's top is lower than it could be.
-    fn is_low(&self) -> bool {
-        self.parents_top.is_some_and(|top| top > self.highest)
-    }
-
-    /// The same, while there may be another candidate with a higher one: until a round of the
-    /// search was in vain.
-    pub fn may_reach_higher(&self) -> bool {
-        self.is_low() && self.wider.unwrap_or(0) == 0
-    }
-
     /// The next one that is worth a try in this round: with a parent only better ones, or all
     /// others if its top is low.
     fn next_candidate(&self) -> Option<(usize, NodeId)> {
         let worse = |node: &NodeId| self.wider.is_none() && self.parent == Some(*node);
         let worth = self.candidates.iter().take_while(|node| !worse(node));
         let rest = worth.enumerate().skip(self.next);
+        let full = |node: &NodeId| self.parent.is_some() && self.full.contains_key(node);
         rest.map(|(at, node)| (at, *node))
-            .find(|(_, node)| !self.is_above(node))
+            .find(|(_, node)| !self.is_above(node) && !full(node))
     }
 
     /// Whether one more may be dialled beside those that have not answered yet. The first of a
@@ -258,10 +234,7 @@ impl Tree {
         // All that are worth it have been tried: again in a while.
         self.next = 0;
         if self.parent.is_some() {
-            let rounds = self.wider.as_mut();
-            let doubled = rounds.map_or(0, |rounds| std::mem::replace(rounds, *rounds + 1));
-            let pause = config.retry_better.times(1 << doubled.min(SELDOM));
-            self.try_at = now + pause;
+            self.try_at = now + self.pause(config);
         } else {
             self.try_at = now + config.period.times(5);
             self.vain += 1;
@@ -273,7 +246,8 @@ impl Tree {
     /// How long a candidate that is being tried may take.
     fn patience(&self, node: &NodeId, config: &Config) -> Micros {
         let count = self.candidates.len().max(1) as u64;
-        let favoured = self.vain.checked_sub(1).map(|round| round % count);
+        let rounds = self.wider.map_or(self.vain, |wider| wider.rounds.into());
+        let favoured = rounds.checked_sub(1).map(|round| round % count);
         let favoured = favoured.and_then(|at| self.candidates.get(at as usize));
         if favoured == Some(node) {
             return Micros(config.patience.times(MORE.0).0 / MORE.1);
@@ -338,6 +312,12 @@ impl Tree {
         std::mem::replace(&mut self.parent, parent)
     }
 
+    /// The parent has no room: it is no better than another for a while.
+    pub fn refused(&mut self, node: NodeId, config: &Config, now: Micros) -> Vec<Step> {
+        self.full.insert(node, now + FULL);
+        self.lost(node, "it takes no more children", config, now)
+    }
+
     /// The parent is lost; the candidate after it is tried first.
     pub fn lost(
         &mut self,
@@ -386,6 +366,7 @@ impl Tree {
         self.attached_at = self.attached_at + span;
         self.left
             .values_mut()
+            .chain(self.full.values_mut())
             .for_each(|until| *until = *until + span);
     }
 }

@@ -31,6 +31,8 @@ pub struct View {
     pub parent: Option<NodeId>,
     /// On which tier the chain of parents ends, as the parent says: the own one without one.
     pub top: Role,
+    /// Whether that is lower than it could be: somebody above is down or cut off.
+    pub is_low: bool,
     /// Whether a parent is possible, looked for and not found.
     pub orphan: bool,
     /// How many members could be its parent; 0 at the top.
@@ -100,6 +102,7 @@ impl Gossip {
             locking: Locking::of(&self.field.children(now)),
             parent: self.tree.parent(),
             top: self.tree.top(),
+            is_low: self.tree.is_low(),
             orphan: self.orphan,
             candidates: self.candidates().len(),
             nowhere: self.nowhere(),

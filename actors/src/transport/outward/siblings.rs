@@ -59,8 +59,11 @@ impl Outwards {
             endpoint,
         };
         let publishers: Vec<Publisher> = endpoints.into_iter().map(resolved).collect();
-        let mut resolved = publishers.iter().flat_map(|one| &one.to);
-        resolved.try_for_each(|to| connect(&socket, to))?;
+        let tried = publishers.iter().flat_map(|one| &one.to);
+        let tried: Vec<_> = tried.map(|to| connect(&socket, to)).collect();
+        if !tried.iter().any(Result::is_ok) {
+            tried.into_iter().collect::<zmq::Result<()>>()?;
+        }
         Ok(Sibling {
             socket,
             publishers,

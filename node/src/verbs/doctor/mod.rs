@@ -204,10 +204,11 @@ mod tests {
     fn a_node_that_lets_strangers_in_fails_and_an_orphan_is_warned_of() {
         let sound = json!({
             "role": "agent", "parent": "lead", "orphan": false, "members": 2, "live": 2,
-            "missing_revocations": 0, "counters": {"fail_open": 0}, "top": "orchestrator"
+            "missing_revocations": 0, "counters": {"fail_open": 0},
+            "top": "orchestrator", "cut_off_above": false
         });
         assert!(running(&sound).iter().all(|check| check.grade == Grade::Ok));
-        let low = json!({"parent": "lead", "top": "coordinator"});
+        let low = json!({"parent": "lead", "top": "coordinator", "cut_off_above": true});
         assert_eq!(grade(&running(&low), "parent"), Some(Grade::Warn));
         let bad = json!({
             "role": "agent", "parent": null, "orphan": true, "members": 2, "live": 1,

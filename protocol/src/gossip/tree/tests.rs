@@ -11,7 +11,7 @@ fn ms(ms: u64) -> Micros {
 
 #[test]
 fn the_first_that_answers_is_the_parent_and_the_next_is_tried_when_it_is_lost() {
-    let (mut tree, config) = (Tree::new(Role::Agent), Config::default());
+    let (mut tree, config) = (Tree::new(Role::Agent, 0), Config::default());
     tree.set_candidates(vec![A, B], Role::Orchestrator, ms(0));
     assert_eq!(tree.tick(&config, ms(0)), [Step::Dial(A)]);
     assert_eq!(tree.tick(&config, ms(1_900)), []);
@@ -46,7 +46,7 @@ fn the_first_that_answers_is_the_parent_and_the_next_is_tried_when_it_is_lost() 
 #[test]
 fn every_better_candidate_is_tried_again_and_not_the_first_alone() {
     const C: NodeId = NodeId([3; 32]);
-    let (mut tree, config) = (Tree::new(Role::Agent), Config::default());
+    let (mut tree, config) = (Tree::new(Role::Agent, 0), Config::default());
     tree.set_candidates(vec![A, B, C], Role::Orchestrator, ms(0));
     for s in 0..3 {
         tree.tick(&config, ms(2_000 * s));
@@ -66,7 +66,7 @@ fn every_better_candidate_is_tried_again_and_not_the_first_alone() {
 
 #[test]
 fn a_round_in_vain_makes_an_orphan_that_goes_on_trying() {
-    let (mut tree, config) = (Tree::new(Role::Agent), Config::default());
+    let (mut tree, config) = (Tree::new(Role::Agent, 0), Config::default());
     tree.set_candidates(vec![A], Role::Orchestrator, ms(0));
     tree.tick(&config, ms(0));
     assert_eq!(
@@ -78,7 +78,7 @@ fn a_round_in_vain_makes_an_orphan_that_goes_on_trying() {
 
 #[test]
 fn after_a_round_in_vain_one_candidate_after_the_other_gets_more_time() {
-    let (mut tree, config) = (Tree::new(Role::Agent), Config::default());
+    let (mut tree, config) = (Tree::new(Role::Agent, 0), Config::default());
     tree.set_candidates(vec![A, B], Role::Orchestrator, ms(0));
     let (given, now) = in_vain(&mut tree, &config, 8);
     let expected = [2_000, 2_000, 5_000, 2_000, 2_000, 5_000, 5_000, 2_000];
@@ -95,7 +95,7 @@ fn after_a_round_in_vain_one_candidate_after_the_other_gets_more_time() {
 fn a_parent_that_is_cut_off_itself_is_left_for_one_that_reaches_higher_and_no_other() {
     const C: NodeId = NodeId([3; 32]);
     let (top, mid) = (Some(Role::Orchestrator), Some(Role::Coordinator));
-    let (mut tree, config) = (Tree::new(Role::Lead), Config::default());
+    let (mut tree, config) = (Tree::new(Role::Lead, 0), Config::default());
     tree.set_candidates(vec![A, B, C], Role::Orchestrator, ms(0));
     assert_eq!(tree.tick(&config, ms(0)), [Step::Dial(A)]);
     tree.answered(A, top, &config, ms(100));
@@ -120,31 +120,56 @@ fn a_parent_that_is_cut_off_itself_is_left_for_one_that_reaches_higher_and_no_ot
     );
     assert_eq!(tree.tick(&config, ms(68_200)), [Step::Hangup(C)]);
     // Nobody has a higher one: ever more seldom.
-    assert_eq!(tree.tick(&config, ms(73_100)), []);
-    assert_eq!(tree.tick(&config, ms(73_200)), [Step::Dial(B)]);
-    tree.tick(&config, ms(75_200));
-    tree.tick(&config, ms(77_200));
-    assert_eq!(tree.tick(&config, ms(87_100)), []);
-    assert_eq!(tree.tick(&config, ms(87_200)), [Step::Dial(B)]);
+    assert_eq!(tree.tick(&config, ms(69_100)), []);
+    assert_eq!(tree.tick(&config, ms(69_200)), [Step::Dial(B)]);
+    tree.tick(&config, ms(71_200));
+    assert_eq!(tree.tick(&config, ms(73_200)), [Step::Hangup(C)]);
+    tree.set_candidates(vec![A, B], Role::Orchestrator, ms(73_300));
+    assert_eq!(tree.tick(&config, ms(75_100)), [], "whoever comes or goes");
+    assert_eq!(tree.tick(&config, ms(75_200)), [Step::Dial(B)]);
     let moved = [
         Step::Detach(A, "it is cut off from those above it"),
         Step::Attach(B),
     ];
-    assert_eq!(tree.answered(B, top, &config, ms(87_300)), moved);
+    assert_eq!(tree.answered(B, top, &config, ms(75_300)), moved);
     // A is the first choice, but worth nothing until it says that it reaches as high.
-    assert_eq!(
-        tree.tick(&config, ms(92_300)),
-        [Step::Hangup(A), Step::Dial(A)]
-    );
-    assert_eq!(tree.answered(A, mid, &config, ms(92_400)), []);
+    let again = [Step::Hangup(A), Step::Dial(A)];
+    assert_eq!(tree.tick(&config, ms(80_300)), again);
+    assert_eq!(tree.answered(A, mid, &config, ms(80_400)), []);
     let home = [Step::Detach(B, "a better parent is back"), Step::Attach(A)];
-    assert_eq!(tree.answered(A, top, &config, ms(92_500)), home);
+    assert_eq!(tree.answered(A, top, &config, ms(80_500)), home);
+}
+
+#[test]
+fn not_all_look_for_a_higher_top_at_once_nor_among_those_that_have_no_room() {
+    let (top, mid) = (Some(Role::Orchestrator), Some(Role::Coordinator));
+    let config = Config::default();
+    let (mut tree, mut other) = (Tree::new(Role::Lead, 0), Tree::new(Role::Lead, 255));
+    for tree in [&mut tree, &mut other] {
+        tree.set_candidates(vec![A, B], Role::Orchestrator, ms(0));
+        tree.tick(&config, ms(0));
+        tree.answered(A, mid, &config, ms(0));
+        tree.tick(&config, ms(0));
+    }
+    assert_eq!(tree.tick(&config, ms(4_000)), [Step::Dial(B)]);
+    assert_eq!(other.tick(&config, ms(5_900)), []);
+    assert_eq!(other.tick(&config, ms(6_000)), [Step::Dial(B)]);
+    // B is full, so it is A again, and B is not asked for a minute.
+    tree.answered(B, top, &config, ms(4_100));
+    tree.refused(B, &config, ms(4_200));
+    assert_eq!(tree.tick(&config, ms(4_200)), [Step::Dial(A)]);
+    tree.answered(A, mid, &config, ms(4_300));
+    for tick in 43..642 {
+        let steps = tree.tick(&config, ms(100 * tick));
+        assert!(!steps.contains(&Step::Dial(B)), "{tick}");
+    }
+    assert_eq!(tree.tick(&config, ms(64_200)), [Step::Dial(B)]);
 }
 
 #[test]
 fn a_search_for_a_higher_top_ends_when_the_parent_reaches_up_again() {
     let (top, low) = (Some(Role::Orchestrator), Some(Role::Lead));
-    let (mut tree, config) = (Tree::new(Role::Agent), Config::default());
+    let (mut tree, config) = (Tree::new(Role::Agent, 0), Config::default());
     tree.set_candidates(vec![A, B], Role::Orchestrator, ms(0));
     tree.tick(&config, ms(0));
     tree.answered(A, low, &config, ms(100));
@@ -194,7 +219,7 @@ fn in_vain(tree: &mut Tree, config: &Config, count: usize) -> (Vec<u64>, Micros)
 /// worst of many rounds when it healed just after it had been given up, and when the parent
 /// is lost.
 fn waits(dead: u8) -> (u64, u64) {
-    let (mut tree, config) = (Tree::new(Role::Agent), Config::default());
+    let (mut tree, config) = (Tree::new(Role::Agent, 0), Config::default());
     let (parent, live) = (NodeId([100; 32]), NodeId([101; 32]));
     let dead = (0..dead).map(|n| NodeId([n; 32]));
     let after: Vec<NodeId> = dead.chain([live]).collect();
@@ -239,7 +264,7 @@ fn seven_dead_candidates_cost_no_more_than_a_heal_may_take() {
 #[test]
 fn of_two_that_are_tried_the_first_that_answers_is_the_parent_and_the_other_is_left() {
     const C: NodeId = NodeId([3; 32]);
-    let (mut tree, config) = (Tree::new(Role::Agent), Config::default());
+    let (mut tree, config) = (Tree::new(Role::Agent, 0), Config::default());
     tree.set_candidates(vec![A, B, C], Role::Orchestrator, ms(0));
     tree.tick(&config, ms(0));
     assert_eq!(tree.tick(&config, ms(1_500)), [], "the first has its time");
@@ -255,7 +280,7 @@ fn of_two_that_are_tried_the_first_that_answers_is_the_parent_and_the_other_is_l
 
 #[test]
 fn a_parent_that_keeps_saying_it_is_deaf_to_us_is_left_unless_it_is_the_only_one() {
-    let (mut tree, config) = (Tree::new(Role::Agent), Config::default());
+    let (mut tree, config) = (Tree::new(Role::Agent, 0), Config::default());
     tree.set_candidates(vec![A, B], Role::Orchestrator, ms(0));
     tree.tick(&config, ms(0));
     tree.answered(A, None, &config, ms(100));
