@@ -86,6 +86,7 @@ suite roster -p chorus-tests --test sim_roster
 suite branch -p chorus-tests --test sim_branch
 suite liars -p chorus-tests --test sim_liars
 suite moves -p chorus-tests --test sim_moves
+suite legs -p chorus-tests --test sim_legs
 
 # The faults at whole meshes, and the binary for a Pi.
 native=${CARGO_TARGET_DIR:-$PWD/target}/debug/chorus
