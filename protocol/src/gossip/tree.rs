@@ -162,6 +162,7 @@ impl Tree {
             .filter(|parent| !self.candidates.contains(parent))
         {
             self.set_parent(None);
+            self.try_at = now;
             steps.extend([
                 Step::Detach(parent, "no longer a member"),
                 Step::Hangup(parent),
@@ -364,6 +365,9 @@ impl Tree {
             *since = *since + span;
         }
         self.attached_at = self.attached_at + span;
+        if let Some(wider) = &mut self.wider {
+            wider.since = wider.since + span;
+        }
         self.left
             .values_mut()
             .chain(self.full.values_mut())

@@ -167,6 +167,31 @@ fn not_all_look_for_a_higher_top_at_once_nor_among_those_that_have_no_room() {
 }
 
 #[test]
+fn who_loses_its_parent_in_a_pause_of_that_search_looks_at_once() {
+    let mid = Some(Role::Coordinator);
+    let config = Config::default();
+    for revoked in [false, true] {
+        let mut tree = Tree::new(Role::Lead, 0);
+        tree.set_candidates(vec![A, B], Role::Orchestrator, ms(0));
+        tree.tick(&config, ms(0));
+        tree.answered(A, mid, &config, ms(0));
+        for tick in 0..600 {
+            tree.tick(&config, ms(100 * tick));
+        }
+        assert!(
+            tree.trying.is_empty() && tree.try_at > ms(65_000),
+            "a pause"
+        );
+        match revoked {
+            true => tree.set_candidates(vec![B], Role::Orchestrator, ms(60_000)),
+            false => tree.lost(A, "silent", &config, ms(60_000)),
+        };
+        let steps = tree.tick(&config, ms(60_000));
+        assert_eq!(steps, [Step::Dial(B)], "revoked: {revoked}");
+    }
+}
+
+#[test]
 fn a_search_for_a_higher_top_ends_when_the_parent_reaches_up_again() {
     let (top, low) = (Some(Role::Orchestrator), Some(Role::Lead));
     let (mut tree, config) = (Tree::new(Role::Agent, 0), Config::default());

@@ -14,7 +14,7 @@ use super::Tree;
 /// A search.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wider {
-    since: Micros,
+    pub since: Micros,
     /// Rounds in vain.
     pub rounds: u32,
 }
