@@ -8,10 +8,12 @@
 //! Each room is one idea; each file says in its first line what it is.
 
 pub mod causality;
+pub mod conflict;
 pub mod delivery;
 pub mod gossip;
 pub mod ids;
 pub mod membership;
+pub mod memory;
 pub mod phase;
 pub mod trust;
 pub mod units;

@@ -15,6 +15,8 @@ use std::path::PathBuf;
 
 use chorus_protocol::causality::gate::{Gate, Kind};
 use chorus_protocol::ids::{Incarnation, NodeId};
+use chorus_protocol::memory::record::Record;
+use chorus_protocol::memory::siblings::Siblings;
 use chorus_protocol::trust::{Item, Token, mesh_of};
 use chorus_protocol::units::{Noise, Seeded};
 use chorus_protocol::wire::codec;
@@ -70,7 +72,9 @@ fn no_kind_of_message_is_left_out() {
     // As many as `wire::message::Message` has variants; WIRE.md lists them.
     assert_eq!(kinds.len(), 18, "{kinds:?}");
     let files = fs::read_dir(file("x").parent().expect("a folder")).expect("golden files");
-    assert_eq!(files.count(), samples.len() + Cast::new().items().len() + 1);
+    let cast = Cast::new();
+    let others = cast.items().len() + cast.parcels().len() + 1;
+    assert_eq!(files.count(), samples.len() + others);
 }
 
 #[test]
@@ -87,6 +91,23 @@ fn items_and_tokens_are_what_they_were_and_open() {
     assert_eq!(bytes, made);
     let token = Token::open(&bytes).expect("a sound token");
     assert_eq!((token.mesh, token.root), (cast.mesh, cast.root.id()));
+}
+
+#[test]
+fn what_is_said_of_records_is_what_it_was() {
+    let cast = Cast::new();
+    for (name, made) in cast.parcels() {
+        assert_eq!(golden(name, &made), made, "{name}");
+    }
+    let record = golden("memory_record", &[]);
+    let record = Record::open(&record, &cast.mesh, |_| true).expect("a sound record");
+    assert_eq!(record.write().seen.len(), 1);
+    let siblings = Siblings::decode(&golden("memory_siblings", &[])).expect("sound siblings");
+    assert_eq!(
+        siblings.len(),
+        2,
+        "a deletion, and a write that it had not seen"
+    );
 }
 
 /// A body by hand, so that its message can be anything.

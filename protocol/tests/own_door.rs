@@ -43,6 +43,7 @@ fn announce(by: &Identity, lamport: u64, host: &str) -> Vec<u8> {
         publisher: 2,
         subscriber: 3,
         door: 4,
+        memory: 5,
     };
     seal(
         by,

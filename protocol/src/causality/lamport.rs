@@ -14,6 +14,10 @@ use crate::units::Micros;
 /// The most by which one frame, and all frames of a second, may advance the clock
 /// beyond its own time.
 pub const ADVANCE_MAX: u64 = 1 << 32;
+/// How far beyond the clock the time of a record may be: as far as others can push a clock in
+/// 18 hours. Whoever was cut off for so long from a mesh with a liar in it still takes what
+/// that wrote; and nobody writes the last time that there is.
+pub const AHEAD_MAX: u64 = 1 << 48;
 /// How many times are reserved at once: an hour of a busy node's frames.
 pub const BLOCK: u64 = 1 << 20;
 /// The most that is reserved at once: a clock that others push as fast as they may is

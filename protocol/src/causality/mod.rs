@@ -1,4 +1,6 @@
-//! Causality: the Lamport clock, and the gate that admits only newer state of a peer.
+//! Causality: the Lamport clock, the gate that admits only newer state of a peer, and versions
+//! that tell concurrent writes apart.
 
 pub mod gate;
 pub mod lamport;
+pub mod version;

@@ -174,6 +174,11 @@ impl Field {
         self.above.iter().map(aged).collect()
     }
 
+    /// The mean natural frequency that a child tells, rad/s: of a leaf its own.
+    pub fn omega_of(&self, child: &NodeId) -> Option<f64> {
+        Some(self.children.get(child)?.sum.part.mean_omega())
+    }
+
     /// The children's parts as of now, for a look at locked groups.
     pub fn children(&self, now: Micros) -> Vec<(Scope, PartialSum)> {
         self.children

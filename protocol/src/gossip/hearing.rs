@@ -237,7 +237,8 @@ impl Gossip {
             }
             Command::Attached { accepted: true } => {}
             Command::Detach => self.release(&from),
-            Command::Pull { .. } | Command::Page(_) => {} // the directory's
+            // The directory's, and those of the checkpoints.
+            Command::Pull { .. } | Command::Page(_) | Command::Checkpoint(_) => {}
         }
     }
 

@@ -9,6 +9,7 @@
 //! | `telling.rs` | whose word counts about whom |
 //! | `tree.rs` | looking for a parent, and keeping to the best that lives |
 //! | `bounds.rs` | for how many others a node may speak |
+//! | `cut.rs` | what a checkpoint takes of it |
 //! | `field.rs` | the parts of the field that were heard, and their sums |
 //! | `watch.rs` | detecting loss: probes, direct and over others |
 //! | `view.rs` | what it all looks like now, for people |
@@ -20,6 +21,7 @@
 //! frame; no input makes it wait.
 
 mod bounds;
+mod cut;
 mod field;
 mod hearing;
 mod machine;

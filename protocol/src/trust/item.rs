@@ -134,6 +134,9 @@ pub struct Address {
     pub subscriber: u16,
     /// The door.
     pub door: u16,
+    /// Where memory is carried: libp2p over TCP.
+    #[serde(default)]
+    pub memory: u16,
 }
 
 /// What an item says. Large statements are shared, so that a roster of many

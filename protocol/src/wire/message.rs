@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{CurveKey, Digest, Incarnation, Label, NodeId, Place, Role, Stamp};
+use crate::memory::checkpoint::Order;
 use crate::phase::field::Sum;
 use crate::wire::topic::Topic;
 
@@ -268,6 +269,8 @@ pub enum Command {
     },
     /// Directory items.
     Page(Items),
+    /// About checkpoints of the phase vector.
+    Checkpoint(Order),
 }
 
 /// Signed items of the directory, each as `trust::item` encodes it.

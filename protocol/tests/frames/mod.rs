@@ -1,10 +1,14 @@
 //! Frames of fixed keys: one of each kind, with the receiver and the roster that open them.
 
+mod checkpoints;
+mod parcels;
+
 use std::sync::Arc;
 
 use chorus_protocol::ids::{
     CurveKey, Digest, Incarnation, Label, MeshId, NodeId, Place, Role, Stamp,
 };
+use chorus_protocol::memory::checkpoint::Order;
 use chorus_protocol::phase::field::{PartialSum, Scope, Sum};
 use chorus_protocol::trust::item::{
     Address, Announcement, Claim, Delegation, Entry, Item, Revocation, Snapshot,
@@ -104,6 +108,11 @@ impl Cast {
         }
     }
 
+    /// A record, what stands under its key, and one question and answer of each kind.
+    pub fn parcels(&self) -> Vec<(&'static str, Vec<u8>)> {
+        parcels::all(self)
+    }
+
     /// One item of each kind.
     pub fn items(&self) -> Vec<(&'static str, Vec<u8>)> {
         let node = self.sender.id();
@@ -127,6 +136,7 @@ impl Cast {
                 publisher: 7401,
                 subscriber: 7402,
                 door: 7404,
+                memory: 7403,
             }],
         };
         let revocation = Revocation {
@@ -226,6 +236,7 @@ impl Cast {
                 command,
             })
         };
+        let about = |seq, name, order| (name, None, to, deliver(seq, Command::Checkpoint(order)));
         let told = [
             (
                 "phase",
@@ -327,6 +338,12 @@ impl Cast {
                 ),
             ),
             ("deliver_page", None, to, deliver(5, Command::Page(items()))),
+            about(6, "deliver_have", checkpoints::have()),
+            about(7, "deliver_open", checkpoints::open()),
+            about(8, "deliver_part", Order::Part(checkpoints::chunk(self))),
+            about(9, "deliver_copy", Order::Copy(checkpoints::chunk(self))),
+            about(10, "deliver_held", checkpoints::held()),
+            about(11, "deliver_durable", checkpoints::durable(self)),
             (
                 "delivered",
                 None,

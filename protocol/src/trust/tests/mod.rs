@@ -97,6 +97,7 @@ fn announce(n: u8, lamport: u64) -> Vec<u8> {
         publisher: 7401,
         subscriber: 7402,
         door: 7404,
+        memory: 0,
     };
     let stamp = Stamp {
         incarnation: Incarnation::new(0, 1),
