@@ -3,13 +3,17 @@
 //! It is deterministic: which unflushed batches survive a crash is a function of
 //! the seed. Simulated nodes run on it.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use chorus_protocol::units::{Noise, Seeded};
 
-use crate::store::{Batch, Change, Error, Page, Store, Tree, Usage, name, seal, unseal};
+use crate::reader::{Read, Reader};
+use crate::store::{
+    Batch, Change, Error, PAGE_BYTES_MAX, Page, Store, Tree, Usage, name, seal, unseal,
+};
+use crate::tally::{Differences, Tally, at};
 
 type Rows = BTreeMap<(Tree, Vec<u8>), Vec<u8>>;
 
@@ -27,13 +31,47 @@ pub struct Schedule {
 pub struct FaultyStore {
     durable: Rows,
     pending: Vec<Batch>,
-    visible: Rows,
+    visible: Arc<Visible>,
     schedule: Schedule,
     noise: Seeded,
     applies: u64,
     flushes: u64,
     broken: bool,
-    damaged: Cell<u64>,
+}
+
+/// What reads see.
+#[derive(Debug, Default)]
+struct Visible {
+    rows: RwLock<Rows>,
+    tally: Tally,
+}
+
+impl Visible {
+    fn of(rows: Rows) -> Self {
+        let (tally, mut differences) = (Tally::default(), Differences::default());
+        for ((tree, key), sealed) in &rows {
+            differences[at(*tree)].add(bytes(key, sealed));
+        }
+        tally.take(&differences);
+        let rows = RwLock::new(rows);
+        Self { rows, tally }
+    }
+
+    fn rows(&self) -> RwLockReadGuard<'_, Rows> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rows_mut(&self) -> RwLockWriteGuard<'_, Rows> {
+        self.rows.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open<'a>(&self, tree: Tree, key: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]> {
+        let value = unseal(tree, key, sealed);
+        if value.is_none() {
+            self.tally.damage(tree, 1);
+        }
+        value
+    }
 }
 
 impl FaultyStore {
@@ -42,32 +80,32 @@ impl FaultyStore {
         Self {
             durable: Rows::new(),
             pending: Vec::new(),
-            visible: Rows::new(),
+            visible: Arc::default(),
             schedule,
             noise: Seeded::new(seed),
             applies: 0,
             flushes: 0,
             broken: false,
-            damaged: Cell::new(0),
         }
     }
 
     /// Power off and on: some prefix of the unflushed batches survives. Returns how many.
+    /// Readers from before end with it.
     pub fn crash(&mut self) -> usize {
         let survivors = (self.noise.bits() % (self.pending.len() as u64 + 1)) as usize;
         for batch in self.pending.drain(..).take(survivors) {
             change(&mut self.durable, &batch);
         }
-        self.visible = self.durable.clone();
+        self.visible = Arc::new(Visible::of(self.durable.clone()));
         self.broken = false;
-        self.damaged.set(0);
         survivors
     }
 
     /// Flips one stored bit, chosen by the seed. False when the key is absent.
     pub fn flip_bit(&mut self, tree: Tree, key: &[u8]) -> bool {
         let at = (tree, key.to_vec());
-        let Some(sealed) = self.visible.get_mut(&at) else {
+        let mut visible = self.visible.rows_mut();
+        let Some(sealed) = visible.get_mut(&at) else {
             return false;
         };
         let bit = (self.noise.bits() % (sealed.len() as u64 * 8)) as usize;
@@ -76,14 +114,6 @@ impl FaultyStore {
             durable.clone_from(sealed);
         }
         true
-    }
-
-    fn read<'a>(&self, tree: Tree, key: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]> {
-        let value = unseal(tree, key, sealed);
-        if value.is_none() {
-            self.damaged.set(self.damaged.get() + 1);
-        }
-        value
     }
 
     fn usable(&self) -> Result<(), Error> {
@@ -97,25 +127,37 @@ impl FaultyStore {
     }
 }
 
-fn change(rows: &mut Rows, batch: &Batch) {
-    for change in batch.changes() {
-        match change {
-            Change::Put { tree, key, value } => {
-                rows.insert((*tree, key.clone()), seal(*tree, key, value));
-            }
-            Change::Delete { tree, key } => {
-                rows.remove(&(*tree, key.clone()));
-            }
-        }
-    }
+/// Of key and value as the caller sees them.
+fn bytes(key: &[u8], sealed: &[u8]) -> u32 {
+    (key.len() + sealed.len() - 4) as u32
 }
 
-impl Store for FaultyStore {
+/// Makes the changes, and says what came of them.
+fn change(rows: &mut Rows, batch: &Batch) -> Differences {
+    let mut differences = Differences::default();
+    for change in batch.changes() {
+        let (tree, key, old) = match change {
+            Change::Put { tree, key, value } => {
+                let sealed = seal(*tree, key, value);
+                differences[at(*tree)].add(bytes(key, &sealed));
+                (tree, key, rows.insert((*tree, key.clone()), sealed))
+            }
+            Change::Delete { tree, key } => (tree, key, rows.remove(&(*tree, key.clone()))),
+        };
+        if let Some(old) = old {
+            differences[at(*tree)].remove(bytes(key, &old));
+        }
+    }
+    differences
+}
+
+impl Read for Visible {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let Some(sealed) = self.visible.get(&(tree, key.to_vec())) else {
+        let rows = self.rows();
+        let Some(sealed) = rows.get(&(tree, key.to_vec())) else {
             return Ok(None);
         };
-        match self.read(tree, key, sealed) {
+        match self.open(tree, key, sealed) {
             Some(value) => Ok(Some(value.to_vec())),
             None => Err(Error::Damaged {
                 what: name(tree, key),
@@ -130,21 +172,43 @@ impl Store for FaultyStore {
         from: Option<&[u8]>,
         limit: usize,
     ) -> Result<Page, Error> {
-        let mut page = Page::default();
+        let (mut page, mut bytes) = (Page::default(), 0);
         let start = from.unwrap_or_default().max(prefix).to_vec();
-        let range = self.visible.range((tree, start)..);
+        let rows = self.rows();
+        let range = rows.range((tree, start)..);
         let inside = range.take_while(|((t, k), _)| *t == tree && k.starts_with(prefix));
         for (n, ((_, key), sealed)) in inside.enumerate() {
-            if n == limit {
+            if n == limit || bytes >= PAGE_BYTES_MAX {
                 page.next = Some(key.clone());
                 break;
             }
-            match self.read(tree, key, sealed) {
+            bytes += key.len() + sealed.len();
+            match self.open(tree, key, sealed) {
                 Some(value) => page.rows.push((key.clone(), value.to_vec())),
                 None => page.damaged.push(key.clone()),
             }
         }
         Ok(page)
+    }
+
+    fn usage_of(&self, tree: Tree) -> Result<Usage, Error> {
+        Ok(self.tally.of(tree))
+    }
+}
+
+impl Store for FaultyStore {
+    fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.visible.get(tree, key)
+    }
+
+    fn scan(
+        &self,
+        tree: Tree,
+        prefix: &[u8],
+        from: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        self.visible.scan(tree, prefix, from, limit)
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), Error> {
@@ -156,7 +220,8 @@ impl Store for FaultyStore {
                 what: "the store".into(),
             });
         }
-        change(&mut self.visible, batch);
+        let differences = change(&mut self.visible.rows_mut(), batch);
+        self.visible.tally.take(&differences);
         self.pending.push(batch.clone());
         Ok(())
     }
@@ -178,14 +243,14 @@ impl Store for FaultyStore {
     }
 
     fn usage(&self) -> Usage {
-        Usage {
-            records: self.visible.len() as u64,
-            bytes: self
-                .visible
-                .iter()
-                .map(|((_, k), v)| (k.len() + v.len() - 4) as u64)
-                .sum(),
-            damaged: self.damaged.get(),
-        }
+        self.visible.tally.all()
+    }
+
+    fn usage_of(&self, tree: Tree) -> Usage {
+        self.visible.tally.of(tree)
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::of(&self.visible)
     }
 }

@@ -169,6 +169,10 @@ impl Home {
     pub fn journal(&self) -> PathBuf {
         self.dir.join("journal")
     }
+    /// `conflicts`, the conflict log's segments.
+    pub fn conflicts(&self) -> PathBuf {
+        self.dir.join("conflicts")
+    }
     /// The addresses that the running node bound.
     pub fn addresses(&self) -> PathBuf {
         self.dir.join("run/addresses.json")

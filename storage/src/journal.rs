@@ -144,11 +144,7 @@ impl Journal {
                 (journal.last, journal.hash) = (frame.seq, frame.hash);
                 let payload = bytes[frame.payload.clone()].to_vec();
                 if frame.kind == BASE {
-                    // What a compaction left out is not missing, however far its
-                    // deletion came.
-                    let base = payload.try_into().map_or(0, u64::from_le_bytes);
-                    let counts = |cut: &Cut| cut.next.is_none_or(|next| next.0 > base);
-                    recovery.cuts.retain(counts);
+                    compact::forget_before(&mut recovery.cuts, payload);
                     continue;
                 }
                 replay(Record {

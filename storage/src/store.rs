@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::crc::crc32;
+pub use crate::reader::Reader;
 
 /// The longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -10,6 +11,8 @@ pub const KEY_BYTES_MAX: usize = 1024;
 pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// The largest batch in bytes of keys and values. It bounds what one flush writes.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// A page of a scan ends with the row that brings it to this many bytes of keys and values.
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Which collection a key belongs to. The number is on disk and never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,11 +24,21 @@ pub enum Tree {
     Peers = 2,
     /// Single facts about this node.
     Meta = 3,
+    /// Signed records of the replicated memory, by key.
+    Memory = 4,
+    /// Checkpoints of running work.
+    Checkpoints = 5,
 }
 
 impl Tree {
     /// Every tree, in the order of their numbers.
-    pub const ALL: [Tree; 3] = [Tree::Roster, Tree::Peers, Tree::Meta];
+    pub const ALL: [Tree; 5] = [
+        Tree::Roster,
+        Tree::Peers,
+        Tree::Meta,
+        Tree::Memory,
+        Tree::Checkpoints,
+    ];
 }
 
 /// One change of a [`Batch`].
@@ -47,6 +60,27 @@ pub enum Change {
         /// The key.
         key: Vec<u8>,
     },
+}
+
+impl Change {
+    /// The collection and the key.
+    pub fn place(&self) -> (Tree, &[u8]) {
+        match self {
+            Change::Put { tree, key, .. } | Change::Delete { tree, key } => (*tree, key),
+        }
+    }
+
+    /// What is stored; `None` where the key is removed.
+    pub fn value(&self) -> Option<&[u8]> {
+        match self {
+            Change::Put { value, .. } => Some(value),
+            Change::Delete { .. } => None,
+        }
+    }
+
+    fn bytes(&self) -> (usize, usize) {
+        (self.place().1.len(), self.value().map_or(0, <[u8]>::len))
+    }
 }
 
 /// Changes that happen together or not at all. A later change of the same key wins.
@@ -79,18 +113,20 @@ impl Batch {
         &self.changes
     }
 
+    /// Bytes of its keys and values.
+    pub fn bytes(&self) -> usize {
+        let each = self.changes.iter().map(Change::bytes);
+        each.map(|(key, value)| key + value).sum()
+    }
+
     /// The bytes of keys and values, when every limit is kept.
     pub(crate) fn check(&self) -> Result<u64, Error> {
-        let mut total = 0;
         for change in &self.changes {
-            let (key, value) = match change {
-                Change::Put { key, value, .. } => (key.len(), value.len()),
-                Change::Delete { key, .. } => (key.len(), 0),
-            };
+            let (key, value) = change.bytes();
             limit("key", key, KEY_BYTES_MAX)?;
             limit("value", value, VALUE_BYTES_MAX)?;
-            total += key + value;
         }
+        let total = self.bytes();
         limit("batch", total, BATCH_BYTES_MAX)?;
         Ok(total as u64)
     }
@@ -111,11 +147,14 @@ pub struct Page {
     pub rows: Vec<(Vec<u8>, Vec<u8>)>,
     /// Keys in the same range whose value is damaged; they count towards the limit.
     pub damaged: Vec<Vec<u8>>,
+    /// Where some keys cannot be read, nor how many they are: the key before each such place,
+    /// or where the page begins.
+    pub gaps: Vec<Vec<u8>>,
     /// Where the next page begins; `None` when this is the last.
     pub next: Option<Vec<u8>>,
 }
 
-/// What a store holds.
+/// What a store, or one tree of it, holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Keys.
@@ -169,6 +208,9 @@ pub enum Error {
         /// The folder.
         what: String,
     },
+    /// A [`Reader`] whose store is closed. Nothing was read.
+    #[error("the store is closed; nothing was read")]
+    Closed,
     /// The operating system refused. What was being written is not acknowledged.
     #[error("{what}: {source}")]
     Io {
@@ -198,7 +240,8 @@ pub trait Store: Send {
     /// The value of `key`, or [`Error::Damaged`] when its bytes are not what was stored.
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
 
-    /// Up to `limit` keys that begin with `prefix`, from `from` on (inclusive).
+    /// Up to `limit` keys that begin with `prefix`, from `from` on (inclusive); fewer
+    /// when their bytes reach [`PAGE_BYTES_MAX`].
     fn scan(
         &self,
         tree: Tree,
@@ -215,6 +258,12 @@ pub trait Store: Send {
 
     /// What the store holds now.
     fn usage(&self) -> Usage;
+
+    /// What one tree of it holds now. Costs nothing: it is counted with each change.
+    fn usage_of(&self, tree: Tree) -> Usage;
+
+    /// The way to read this store from other threads.
+    fn reader(&self) -> Reader;
 }
 
 /// A value as it lies on disk: CRC-32 over tree, key and value, then the value.

@@ -16,19 +16,40 @@ pub(crate) struct Summary {
     digest: u128,
 }
 
+/// What the summary counts of one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    // As bytes, which take less room in a table.
+    hash: [u8; 16],
+    /// Of key and value as the caller sees them.
+    pub(crate) bytes: u32,
+}
+
+impl Held {
+    /// `full` is the key with its tree, `sealed` the value with its checksum.
+    pub(crate) fn of(full: &[u8], sealed: &[u8]) -> Self {
+        let bytes = full.len().saturating_sub(1) + sealed.len().saturating_sub(4);
+        let hash = hash(&[&(full.len() as u64).to_le_bytes(), full, sealed]);
+        Self {
+            hash: hash.to_be_bytes(),
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+        }
+    }
+}
+
 impl Summary {
-    /// Counts a record in. `full` is the key with its tree, `sealed` the value with its checksum.
-    pub(crate) fn add(&mut self, full: &[u8], sealed: &[u8]) {
+    /// Counts a record in.
+    pub(crate) fn add(&mut self, held: &Held) {
         self.records += 1;
-        self.bytes += size(full, sealed);
-        self.digest = self.digest.wrapping_add(hash(full, sealed));
+        self.bytes += u64::from(held.bytes);
+        self.digest = self.digest.wrapping_add(u128::from_be_bytes(held.hash));
     }
 
     /// Counts out a record that was counted in.
-    pub(crate) fn remove(&mut self, full: &[u8], sealed: &[u8]) {
+    pub(crate) fn remove(&mut self, held: &Held) {
         self.records = self.records.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(size(full, sealed));
-        self.digest = self.digest.wrapping_sub(hash(full, sealed));
+        self.bytes = self.bytes.saturating_sub(u64::from(held.bytes));
+        self.digest = self.digest.wrapping_sub(u128::from_be_bytes(held.hash));
     }
 
     /// With the number of the last flush, as it is stored.
@@ -55,15 +76,12 @@ impl Summary {
     }
 }
 
-fn size(full: &[u8], sealed: &[u8]) -> u64 {
-    (full.len().saturating_sub(1) + sealed.len().saturating_sub(4)) as u64
-}
-
-fn hash(full: &[u8], sealed: &[u8]) -> u128 {
+/// The first half of the SHA-256 of `parts` read as one string of bytes.
+pub(crate) fn hash(parts: &[&[u8]]) -> u128 {
     let mut hasher = Sha256::new();
-    hasher.update((full.len() as u64).to_le_bytes());
-    hasher.update(full);
-    hasher.update(sealed);
+    for part in parts {
+        hasher.update(part);
+    }
     hasher
         .finalize()
         .iter()

@@ -2,8 +2,8 @@
 
 use chorus_storage::faulty::Schedule;
 use chorus_storage::sled_store;
-use chorus_storage::store::{BATCH_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use chorus_storage::{Batch, Error, FaultyStore, Page, SledStore, Store, Tree, Usage};
+use chorus_storage::store::{BATCH_BYTES_MAX, KEY_BYTES_MAX, PAGE_BYTES_MAX, VALUE_BYTES_MAX};
+use chorus_storage::{Batch, Error, FaultyStore, Page, Reader, SledStore, Store, Tree, Usage};
 
 /// Makes stores of one kind, and ends them as a crash or a closing does.
 trait Maker {
@@ -53,7 +53,11 @@ fn conformance<M: Maker>(mut maker: M) {
     trees_are_apart_and_later_changes_win(&mut maker.fresh());
     scans_are_ordered_bounded_and_paged(&mut maker.fresh());
     limits_refuse_whole_batches(&mut maker.fresh());
+    pages_end_by_bytes_too(&mut maker.fresh());
     usage_follows_every_change(&mut maker.fresh());
+    each_tree_is_counted_by_itself(&mut maker);
+    readers_on_other_threads_see_whole_batches(&mut maker.fresh());
+    a_reader_ends_with_its_store(maker.fresh());
     flushed_is_there_again(&mut maker);
     what_is_left_of_the_unflushed_is_a_prefix(&mut maker);
 }
@@ -128,6 +132,30 @@ fn scans_are_ordered_bounded_and_paged(store: &mut impl Store) {
     );
 }
 
+fn pages_end_by_bytes_too(store: &mut impl Store) {
+    const ROWS: usize = 2 * PAGE_BYTES_MAX / VALUE_BYTES_MAX;
+    for n in 0..ROWS as u8 {
+        let batch = Batch::new().put(Tree::Memory, [n], vec![n; VALUE_BYTES_MAX]);
+        store.apply(&batch).unwrap();
+    }
+    let (mut from, mut seen, mut pages) = (None, 0, 0);
+    loop {
+        let page = store
+            .scan(Tree::Memory, b"", from.as_deref(), ROWS)
+            .unwrap();
+        let bytes: usize = page.rows.iter().map(|(k, v)| k.len() + v.len()).sum();
+        assert!(bytes <= PAGE_BYTES_MAX + VALUE_BYTES_MAX, "{bytes}");
+        let expected = (seen..).zip(&page.rows);
+        assert!(expected.into_iter().all(|(n, (k, _))| *k == [n]));
+        (seen, pages) = (seen + page.rows.len() as u8, pages + 1);
+        match page.next {
+            Some(next) => from = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!((usize::from(seen), pages), (ROWS, 2));
+}
+
 fn limits_refuse_whole_batches(store: &mut impl Store) {
     let good = Batch::new().put(Tree::Meta, "good", "1");
     let mut many = good.clone();
@@ -193,6 +221,85 @@ fn usage_follows_every_change(store: &mut impl Store) {
     );
 }
 
+fn each_tree_is_counted_by_itself<M: Maker>(maker: &mut M) {
+    let mut store = maker.fresh();
+    let batch = Batch::new()
+        .put(Tree::Memory, "ab", "123")
+        .put(Tree::Memory, "cd", "4")
+        .put(Tree::Memory, "cd", "56")
+        .put(Tree::Checkpoints, "c", "7")
+        .delete(Tree::Meta, "absent");
+    store.apply(&batch).unwrap();
+    store
+        .apply(&Batch::new().delete(Tree::Memory, "ab"))
+        .unwrap();
+    store.flush().unwrap();
+    let counts = |store: &M::S| Tree::ALL.map(|tree| store.usage_of(tree));
+    let of = |records, bytes| Usage {
+        records,
+        bytes,
+        damaged: 0,
+    };
+    let expected = [of(0, 0), of(0, 0), of(0, 0), of(1, 4), of(1, 2)];
+    assert_eq!(counts(&store), expected);
+    assert_eq!(
+        store.reader().usage_of(Tree::Memory).unwrap(),
+        of(1, 4),
+        "a reader counts as its store"
+    );
+    assert_eq!(store.usage(), of(2, 6));
+    let store = maker.again(store);
+    assert_eq!(counts(&store), expected, "after a start");
+}
+
+/// Two keys change together in each batch: whoever reads the one and then the other may
+/// find the other newer, never older.
+fn readers_on_other_threads_see_whole_batches(store: &mut impl Store) {
+    const LAST: u8 = 50;
+    let reads = |reader: Reader| {
+        move || {
+            let (mut last, mut rounds) = (0, 0);
+            while last < LAST {
+                let get = |key: &[u8]| reader.get(Tree::Memory, key).unwrap();
+                let first = get(b"first").map_or(0, |it| it[0]);
+                let second = get(b"second").map_or(0, |it| it[0]);
+                assert!(last <= first && first <= second, "{last} {first} {second}");
+                let page = reader.scan(Tree::Memory, b"", None, 9).unwrap();
+                assert!(page.rows.iter().all(|(_, v)| v[0] >= first), "{page:?}");
+                (last, rounds) = (second, rounds + 1);
+            }
+            rounds
+        }
+    };
+    std::thread::scope(|scope| {
+        let readers = [(); 2].map(|()| scope.spawn(reads(store.reader().clone())));
+        for n in 1..=LAST {
+            let batch =
+                Batch::new()
+                    .put(Tree::Memory, "first", [n])
+                    .put(Tree::Memory, "second", [n]);
+            store.apply(&batch).unwrap();
+        }
+        assert!(readers.into_iter().all(|it| it.join().unwrap() > 0));
+    });
+}
+
+fn a_reader_ends_with_its_store(mut store: impl Store) {
+    store
+        .apply(&Batch::new().put(Tree::Memory, "k", "v"))
+        .unwrap();
+    let reader = store.reader();
+    assert_eq!(reader.get(Tree::Memory, b"k").unwrap().unwrap(), b"v");
+    assert_eq!(reader.get(Tree::Meta, b"k").unwrap(), None);
+    drop(store);
+    assert!(matches!(reader.get(Tree::Memory, b"k"), Err(Error::Closed)));
+    assert!(matches!(
+        reader.scan(Tree::Memory, b"", None, 1),
+        Err(Error::Closed)
+    ));
+    assert!(matches!(reader.usage_of(Tree::Memory), Err(Error::Closed)));
+}
+
 fn flushed_is_there_again<M: Maker>(maker: &mut M) {
     let mut store = maker.fresh();
     for n in 0..200u32 {
@@ -250,44 +357,4 @@ fn the_twin_conforms_whatever_its_seed() {
     for seed in 0..50 {
         conformance(Memory(seed * 100));
     }
-}
-
-#[test]
-fn the_twin_strikes_as_scheduled() {
-    let mut store = FaultyStore::new(
-        1,
-        Schedule {
-            full: vec![2],
-            flush_fails: vec![2],
-        },
-    );
-    let put = |k: &str| Batch::new().put(Tree::Meta, k, "v");
-    store.apply(&put("a")).unwrap();
-    assert!(matches!(store.apply(&put("b")), Err(Error::Full { .. })));
-    assert_eq!(store.get(Tree::Meta, b"b").unwrap(), None);
-    store.flush().unwrap();
-    store.apply(&put("c")).unwrap();
-    assert!(store.flush().is_err());
-    assert!(
-        matches!(store.apply(&put("d")), Err(Error::Broken { .. })),
-        "after a failed flush nothing is known"
-    );
-    store.crash();
-    assert_eq!(store.get(Tree::Meta, b"a").unwrap().unwrap(), b"v");
-    assert!(store.flip_bit(Tree::Meta, b"a"));
-    assert!(matches!(
-        store.get(Tree::Meta, b"a"),
-        Err(Error::Damaged { .. })
-    ));
-    assert_eq!(
-        store.scan(Tree::Meta, b"a", None, 9).unwrap().damaged,
-        [b"a"]
-    );
-    assert_eq!(store.usage().damaged, 2);
-    store.apply(&put("a")).unwrap();
-    assert_eq!(
-        store.get(Tree::Meta, b"a").unwrap().unwrap(),
-        b"v",
-        "a new write mends it"
-    );
 }

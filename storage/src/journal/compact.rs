@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::{BASE, Journal, Record, Seq, list};
+use super::{BASE, Cut, Journal, Record, Seq, list};
 use crate::home::sync_dir;
+use crate::mark::{Found, Mark};
 use crate::segment::{self, scan};
 use crate::store::Error;
 
@@ -50,15 +51,18 @@ impl Journal {
     }
 }
 
-/// Gives every good record in `dir` to `replay`, in order, and changes nothing:
-/// for a process beside the one that has the journal open. A folder that is not
+/// Gives every good record in `dir` to `replay`, in order, changes nothing, and says what is
+/// missing: for a process beside the one that has the journal open. A folder that is not
 /// there has no records.
-pub fn read(dir: &Path, mut replay: impl FnMut(Record)) -> Result<(), Error> {
-    if !dir.exists() {
-        return Ok(());
+pub fn read(dir: &Path, mut replay: impl FnMut(Record)) -> Result<Vec<Cut>, Error> {
+    let path = dir.join("mark");
+    if !path.exists() {
+        return Ok(Vec::new());
     }
     let failed = |e| Error::io(dir.display().to_string(), e);
-    let mut last = 0;
+    // Before the records: whoever writes meanwhile adds to these.
+    let (_, mark) = Mark::open(&path).map_err(failed)?;
+    let (mut last, mut hash, mut cuts) = (0, [0; 32], Vec::new());
     for (first, salt) in list(dir).map_err(failed)? {
         let bytes = match fs::read(segment::path(dir, first, salt)) {
             Ok(bytes) => bytes,
@@ -67,16 +71,40 @@ pub fn read(dir: &Path, mut replay: impl FnMut(Record)) -> Result<(), Error> {
             Err(e) => return Err(failed(e)),
         };
         for frame in scan(&bytes, salt).frames {
-            if frame.seq <= last || frame.kind == BASE {
+            if frame.seq <= last {
                 continue;
             }
-            last = frame.seq;
+            if frame.seq != last + 1 || frame.previous != hash {
+                let (after, next) = (Seq(last), Some(Seq(frame.seq)));
+                cuts.push(Cut { after, next });
+            }
+            (last, hash) = (frame.seq, frame.hash);
+            let payload = bytes[frame.payload.clone()].to_vec();
+            if frame.kind == BASE {
+                forget_before(&mut cuts, payload);
+                continue;
+            }
             replay(Record {
                 seq: Seq(frame.seq),
                 kind: frame.kind,
-                payload: bytes[frame.payload.clone()].to_vec(),
+                payload,
             });
         }
     }
-    Ok(())
+    let is_short = match mark {
+        Found::Nothing => false,
+        Found::At(acknowledged) => last < acknowledged,
+        Found::Damaged => true,
+    };
+    if is_short {
+        let (after, next) = (Seq(last), None);
+        cuts.push(Cut { after, next });
+    }
+    Ok(cuts)
+}
+
+/// What a compaction left out is not missing, however far its deletion came.
+pub(super) fn forget_before(cuts: &mut Vec<Cut>, base: Vec<u8>) {
+    let base = base.try_into().map_or(0, u64::from_le_bytes);
+    cuts.retain(|cut| cut.next.is_none_or(|next| next.0 > base));
 }

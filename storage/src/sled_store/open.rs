@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::salvage::{copy_aside, make, resume, set_aside};
-use super::store::{FREE_BYTES_MIN, Seen, SledStore, guard, open_sled, read_through};
+use super::store::{FREE_BYTES_MIN, Seen, SledStore, guard, is_damage, open_sled, read_through};
 use super::sync::Sync;
 use crate::home::free_bytes;
 use crate::mark::{Found, Mark};
@@ -28,8 +28,11 @@ pub struct Opened {
     pub store: SledStore,
     /// What had to be mended.
     pub recovery: Recovery,
-    /// Keys whose value is damaged. `get` refuses them until they are written again.
+    /// Keys whose value is damaged, at most [`DAMAGED_LISTED_MAX`](super::DAMAGED_LISTED_MAX)
+    /// of each tree. `get` refuses them until they are written again or deleted.
     pub damaged: Vec<(Tree, Vec<u8>)>,
+    /// Damaged keys that are not listed.
+    pub damaged_more: u64,
     /// The disk was too full to open, and the ballast was given up for it.
     pub ballast_freed: bool,
 }
@@ -79,6 +82,7 @@ pub fn open(dir: &Path) -> Result<Opened, Error> {
     Ok(Opened {
         store,
         recovery,
+        damaged_more: seen.damaged_counts.iter().sum::<u64>() - seen.damaged.len() as u64,
         damaged: seen.damaged,
         ballast_freed,
     })
@@ -142,7 +146,7 @@ fn attempt_once(dir: &Path) -> Result<(SledStore, Seen, bool), Error> {
     let path = dir.join("mark");
     let (mark, found) = Mark::open(&path).map_err(|e| Error::io(path.display().to_string(), e))?;
     // Whatever fails from here on closes sled inside the guard.
-    let (db, seen, sync) = guard(&dir.display().to_string(), || {
+    let (db, mut seen, sync) = guard(&dir.display().to_string(), || {
         let db = open_sled(dir, Some(BACKGROUND_FLUSH_MS))?;
         let seen = read_through(&db)?;
         let sync = Sync::open(dir)?;
@@ -150,13 +154,14 @@ fn attempt_once(dir: &Path) -> Result<(SledStore, Seen, bool), Error> {
     })
     .map_err(|error| name_folder(dir, error))?;
     let untouched = !existed || (seen.generation == 0 && seen.summary.records == 0);
-    let whole = seen.promised == seen.summary
+    let whole = seen.gaps == 0
+        && seen.promised == seen.summary
         && match found {
             Found::At(n) => seen.generation >= n,
             Found::Nothing => untouched,
             Found::Damaged => false,
         };
-    let store = SledStore::new(db, dir, mark, sync, &seen);
+    let store = SledStore::new(db, dir, mark, sync, &mut seen);
     if whole && found == Found::Nothing {
         // A first mark takes its place on the disk now, while there is room.
         store.accept()?;
@@ -176,21 +181,6 @@ fn name_folder(dir: &Path, error: Error) -> Error {
             Error::Io { what, source }
         }
         other => other,
-    }
-}
-
-/// Damage of the files, as against trouble of the machine, for which nothing is set aside.
-fn is_damage(error: &Error) -> bool {
-    use io::ErrorKind::{InvalidData, InvalidInput, NotFound, Other, UnexpectedEof};
-    match error {
-        Error::Damaged { .. } => true,
-        Error::Io { source, .. } => {
-            matches!(
-                source.kind(),
-                InvalidData | InvalidInput | NotFound | Other | UnexpectedEof
-            )
-        }
-        _ => false,
     }
 }
 

@@ -13,6 +13,7 @@ use super::store::{
     FREE_BYTES_MIN, SUMMARY_KEY, Seen, SledStore, guard, open_sled, sealed_summary,
 };
 use super::sync::Sync;
+use super::walk::walk;
 use crate::home::free_bytes;
 use crate::store::Error;
 
@@ -67,18 +68,18 @@ pub(super) fn copy_aside(dir: &Path, store: SledStore, seen: &Seen) -> Result<Pa
 fn copy(from: &sled::Db, to: &Path, seen: &Seen) -> sled::Result<()> {
     let to = open_sled(to, None)?;
     let (mut batch, mut bytes) = (sled::Batch::default(), 0);
-    for row in from.iter() {
-        let (key, value) = row?;
+    walk(from, |key, value| {
         if key == SUMMARY_KEY {
-            continue;
+            return Ok(());
         }
         bytes += key.len() + value.len();
         batch.insert(key, value);
         if bytes >= BATCH_BYTES {
-            to.apply_batch(std::mem::take(&mut batch))?;
             bytes = 0;
+            to.apply_batch(std::mem::take(&mut batch))?;
         }
-    }
+        Ok(())
+    })?;
     // One more than the old one's, so that not even an empty one looks untouched.
     batch.insert(
         SUMMARY_KEY,
@@ -148,10 +149,10 @@ mod tests {
                 .poll(&mut Context::from_waker(&waker))
                 .is_pending()
         );
-        let seen = read_through(&db).unwrap();
+        let mut seen = read_through(&db).unwrap();
         let (mark, _) = Mark::open(&dir.join("mark")).unwrap();
         let sync = Sync::open(&dir).unwrap();
-        let store = SledStore::new(db, &dir, mark, sync, &seen);
+        let store = SledStore::new(db, &dir, mark, sync, &mut seen);
 
         let aside = copy_aside(&dir, store, &seen).unwrap();
         assert!(aside.join("db").exists());

@@ -1,20 +1,29 @@
 //! [`SledStore`]: an open database behind the trait.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::known::{Changes, Known};
+use super::shared::Shared;
 use super::sync::Sync;
+use super::walk::walk;
 use crate::home::free_bytes;
 use crate::mark::Mark;
-use crate::store::{Batch, Change, Error, Page, Store, Tree, Usage, name, seal, unseal};
-use crate::summary::Summary;
+use crate::reader::{Read, Reader};
+use crate::store::{Batch, Error, Page, Store, Tree, Usage, seal, unseal};
+use crate::summary::{Held, Summary};
+use crate::tally::{Differences, Tally, at};
 
 /// Room that writes leave free on the disk. sled cannot go on after it met a
 /// full disk in the middle of a segment (512 KiB), so it is not let so far: two
 /// segments, one being written and one being cleaned.
 pub const FREE_BYTES_MIN: u64 = 1024 * 1024;
+
+/// Damaged keys of each tree that opening lists; the others are counted. With the longest
+/// keys that is 1 MiB a tree.
+pub const DAMAGED_LISTED_MAX: u64 = 1024;
 
 /// sled's page cache. The default of 1 GiB is more than a small board has.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -25,30 +34,43 @@ pub(super) const SUMMARY_KEY: &[u8] = b"\0summary";
 /// A [`Store`] on sled. Made by [`open`](super::open).
 #[derive(Debug)]
 pub struct SledStore {
-    // `None` only while it is dropped.
-    db: Option<sled::Db>,
+    shared: Arc<Shared>,
     dir: PathBuf,
     mark: Mark,
     sync: Sync,
     generation: u64,
     changed: bool,
+    /// Bytes applied since the last flush: sled holds some of them back.
+    unflushed: u64,
     summary: Summary,
-    damaged: Cell<u64>,
-    broken: Option<String>,
+    known: Known,
+}
+
+/// What a batch makes of what is known of the store.
+struct Next {
+    summary: Summary,
+    differences: Differences,
+    changes: Changes,
 }
 
 impl SledStore {
-    pub(super) fn new(db: sled::Db, dir: &Path, mark: Mark, sync: Sync, seen: &Seen) -> Self {
+    /// Takes what is known out of `seen`.
+    pub(super) fn new(db: sled::Db, dir: &Path, mark: Mark, sync: Sync, seen: &mut Seen) -> Self {
+        let tally = Tally::default();
+        tally.take(&seen.differences);
+        for (tree, count) in Tree::ALL.into_iter().zip(seen.damaged_counts) {
+            tally.damage(tree, count);
+        }
         Self {
-            db: Some(db),
+            shared: Arc::new(Shared::new(db, tally)),
             dir: dir.to_path_buf(),
             mark,
             sync,
             generation: seen.generation,
             changed: false,
+            unflushed: 0,
             summary: seen.summary,
-            damaged: Cell::new(seen.damaged.len() as u64),
-            broken: None,
+            known: std::mem::take(&mut seen.known),
         }
     }
 
@@ -59,13 +81,7 @@ impl SledStore {
     }
 
     pub(super) fn db(&self) -> &sled::Db {
-        self.db
-            .as_ref()
-            .expect("invariant: the database is there until drop")
-    }
-
-    fn damage(&self) {
-        self.damaged.set(self.damaged.get() + 1);
+        self.shared.db()
     }
 
     /// Refuses when the disk could run full within this write.
@@ -80,7 +96,7 @@ impl SledStore {
     }
 
     fn usable(&self) -> Result<(), Error> {
-        match &self.broken {
+        match self.shared.broken.get() {
             Some(why) => Err(Error::Broken {
                 what: "the store",
                 why: why.clone(),
@@ -89,39 +105,36 @@ impl SledStore {
         }
     }
 
-    /// `batch` for sled, and what it makes of the summary, which goes with it.
-    fn prepare(&self, batch: &Batch) -> Result<(sled::Batch, Summary), Error> {
-        let mut changed: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
-        let mut summary = self.summary;
+    /// `batch` for sled, and what it makes of the rest; the summary goes with it.
+    fn prepare(&self, batch: &Batch) -> (sled::Batch, Next) {
+        let mut next = Next {
+            summary: self.summary,
+            differences: Differences::default(),
+            changes: Changes::default(),
+        };
+        let mut prepared = sled::Batch::default();
         for change in batch.changes() {
-            let (full, new) = match change {
-                Change::Put { tree, key, value } => {
-                    (full_key(*tree, key), Some(seal(*tree, key, value)))
-                }
-                Change::Delete { tree, key } => (full_key(*tree, key), None),
-            };
-            let old = match changed.remove(&full) {
-                Some(earlier) => earlier,
-                None => guard("a read before a write", || self.db().get(&full))?
-                    .map(|sealed| sealed.to_vec()),
-            };
-            if let Some(old) = old {
-                summary.remove(&full, &old);
+            let (tree, key) = change.place();
+            let full = full_key(tree, key);
+            let sealed = change.value().map(|value| seal(tree, key, value));
+            let new = sealed.as_ref().map(|sealed| Held::of(&full, sealed));
+            let difference = &mut next.differences[at(tree)];
+            if let Some(old) = next.changes.set(&self.known, &full, new) {
+                next.summary.remove(&old);
+                difference.remove(old.bytes);
             }
             if let Some(new) = &new {
-                summary.add(&full, new);
+                next.summary.add(new);
+                difference.add(new.bytes);
             }
-            changed.insert(full, new);
-        }
-        let mut prepared = sled::Batch::default();
-        for (full, new) in changed {
-            match new {
+            match sealed {
                 Some(sealed) => prepared.insert(full, sealed),
                 None => prepared.remove(full),
             }
         }
-        prepared.insert(SUMMARY_KEY, sealed_summary(&summary, self.generation));
-        Ok((prepared, summary))
+        let summary = sealed_summary(&next.summary, self.generation);
+        prepared.insert(SUMMARY_KEY, summary);
+        (prepared, next)
     }
 
     fn write(
@@ -132,7 +145,7 @@ impl SledStore {
         let done = guard(what, || write(self.db()));
         if let Err(error) = &done {
             // sled's log is in an unknown state after any failed write.
-            self.broken = Some(error.to_string());
+            let _ = self.shared.broken.set(error.to_string());
         }
         done
     }
@@ -140,17 +153,7 @@ impl SledStore {
 
 impl Store for SledStore {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let found = guard(&name(tree, key), || self.db().get(full_key(tree, key)));
-        let Some(sealed) = found.inspect_err(|_| self.damage())? else {
-            return Ok(None);
-        };
-        let value = unseal(tree, key, &sealed).ok_or_else(|| {
-            self.damage();
-            Error::Damaged {
-                what: name(tree, key),
-            }
-        })?;
-        Ok(Some(value.to_vec()))
+        self.shared.get(tree, key)
     }
 
     fn scan(
@@ -160,40 +163,20 @@ impl Store for SledStore {
         from: Option<&[u8]>,
         limit: usize,
     ) -> Result<Page, Error> {
-        let start = full_key(tree, from.unwrap_or_default().max(prefix));
-        let inside = full_key(tree, prefix);
-        let page = guard(&name(tree, prefix), || {
-            let mut page = Page::default();
-            for (n, row) in self.db().range(start..).enumerate() {
-                let (full, sealed) = row?;
-                if !full.starts_with(&inside) {
-                    break;
-                }
-                let key = &full[1..];
-                if n == limit {
-                    page.next = Some(key.to_vec());
-                    break;
-                }
-                match unseal(tree, key, &sealed) {
-                    Some(value) => page.rows.push((key.to_vec(), value.to_vec())),
-                    None => page.damaged.push(key.to_vec()),
-                }
-            }
-            Ok(page)
-        });
-        let page = page.inspect_err(|_| self.damage())?;
-        page.damaged.iter().for_each(|_| self.damage());
-        Ok(page)
+        self.shared.scan(tree, prefix, from, limit)
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), Error> {
         let bytes = batch.check()?;
         self.usable()?;
-        self.room(bytes)?;
-        let (prepared, summary) = self.prepare(batch)?;
+        self.room(self.unflushed + bytes)?;
+        let (prepared, next) = self.prepare(batch);
         self.changed = true;
+        self.unflushed += bytes;
         self.write("a write to the store", |db| db.apply_batch(prepared))?;
-        self.summary = summary;
+        self.summary = next.summary;
+        self.shared.tally.take(&next.differences);
+        self.known.take(next.changes);
         Ok(())
     }
 
@@ -210,11 +193,11 @@ impl Store for SledStore {
         })?;
         if let Err(e) = self.sync.run() {
             // After a failed sync nobody knows what is on disk: never try twice.
-            self.broken = Some(e.to_string());
+            let _ = self.shared.broken.set(e.to_string());
             return Err(Error::io("a sync of the store", e));
         }
         self.generation = next;
-        self.changed = false;
+        (self.changed, self.unflushed) = (false, 0);
         // Durable already; a mark that stays behind only hides a later loss.
         self.accept()
     }
@@ -223,26 +206,16 @@ impl Store for SledStore {
         Usage {
             records: self.summary.records,
             bytes: self.summary.bytes,
-            damaged: self.damaged.get(),
+            ..self.shared.tally.all()
         }
     }
-}
 
-impl Drop for SledStore {
-    fn drop(&mut self) {
-        let db = self.db.take();
-        if self.broken.is_some() {
-            // After a failed write sled's own drop waits for ever, holding a lock
-            // that every store of this process needs. So it is left as it is, and
-            // with it the files' lock: only a new process opens them again.
-            std::mem::forget(db);
-            return;
-        }
-        // sled flushes in its own drop, which panics when its files are broken.
-        // Whatever fails here was never acknowledged.
-        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
-            self.broken = Some("panicked while closing".into());
-        }
+    fn usage_of(&self, tree: Tree) -> Usage {
+        self.shared.tally.of(tree)
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::of(&self.shared)
     }
 }
 
@@ -251,36 +224,59 @@ impl Drop for SledStore {
 pub(super) struct Seen {
     /// The last flush, by the stored summary.
     pub(super) generation: u64,
+    /// Places that could not be read.
+    pub(super) gaps: u32,
     /// What the stored summary promises.
     pub(super) promised: Summary,
     /// What is there.
     pub(super) summary: Summary,
+    /// The same, by tree.
+    pub(super) differences: Differences,
+    pub(super) known: Known,
+    /// At most [`DAMAGED_LISTED_MAX`] of each tree.
     pub(super) damaged: Vec<(Tree, Vec<u8>)>,
+    /// By tree, those that are not listed too.
+    pub(super) damaged_counts: [u64; Tree::ALL.len()],
 }
 
-/// Reads every record. sled reads pages lazily, so that only this finds damage at once.
+/// Reads every record that can be read. sled reads pages lazily, so that only this finds
+/// damage at once.
 pub(super) fn read_through(db: &sled::Db) -> sled::Result<Seen> {
     let mut seen = Seen::default();
-    for row in db.iter() {
-        let (full, sealed) = row?;
+    let gaps = walk(db, |full, sealed| {
+        seen.take(full, sealed);
+        Ok(())
+    })?;
+    seen.gaps = gaps;
+    Ok(seen)
+}
+
+impl Seen {
+    fn take(&mut self, full: &[u8], sealed: &[u8]) {
         if full == SUMMARY_KEY {
-            let stored = unseal(Tree::Meta, SUMMARY_KEY, &sealed).and_then(Summary::decode);
-            (seen.generation, seen.promised) = stored.unwrap_or_default();
-            continue;
+            let stored = unseal(Tree::Meta, SUMMARY_KEY, sealed).and_then(Summary::decode);
+            (self.generation, self.promised) = stored.unwrap_or_default();
+            return;
         }
-        seen.summary.add(&full, &sealed);
+        let held = Held::of(full, sealed);
+        self.summary.add(&held);
+        self.known.add(full, held);
         let Some((byte, key)) = full.split_first() else {
-            continue;
+            return;
         };
         // A prefix that no tree has comes from a newer version; it is left alone.
         let Some(tree) = Tree::ALL.into_iter().find(|t| *t as u8 == *byte) else {
-            continue;
+            return;
         };
-        if unseal(tree, key, &sealed).is_none() {
-            seen.damaged.push((tree, key.to_vec()));
+        self.differences[at(tree)].add(held.bytes);
+        if unseal(tree, key, sealed).is_none() {
+            let count = &mut self.damaged_counts[at(tree)];
+            *count += 1;
+            if *count <= DAMAGED_LISTED_MAX {
+                self.damaged.push((tree, key.to_vec()));
+            }
         }
     }
-    Ok(seen)
 }
 
 pub(super) fn sealed_summary(summary: &Summary, generation: u64) -> Vec<u8> {
@@ -299,6 +295,29 @@ pub(super) fn guard<T>(what: &str, call: impl FnOnce() -> sled::Result<T>) -> Re
     }
 }
 
+/// Damage of the files, as against trouble of the machine, for which nothing is set aside.
+pub(super) fn is_damage(error: &Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, NotFound, Other, UnexpectedEof};
+    match error {
+        Error::Damaged { .. } => true,
+        Error::Io { source, .. } => {
+            matches!(
+                source.kind(),
+                InvalidData | InvalidInput | NotFound | Other | UnexpectedEof
+            )
+        }
+        _ => false,
+    }
+}
+
+/// An error of reading, named as damage where it is some.
+pub(super) fn as_damage(error: Error) -> Error {
+    match error {
+        Error::Io { what, .. } if is_damage(&error) => Error::Damaged { what },
+        other => other,
+    }
+}
+
 /// Opens sled's own database in `dir`; in it nothing is durable by itself.
 pub(super) fn open_sled(dir: &Path, flush_every_ms: Option<u64>) -> sled::Result<sled::Db> {
     sled::Config::new()
@@ -308,7 +327,7 @@ pub(super) fn open_sled(dir: &Path, flush_every_ms: Option<u64>) -> sled::Result
         .open()
 }
 
-fn full_key(tree: Tree, key: &[u8]) -> Vec<u8> {
+pub(super) fn full_key(tree: Tree, key: &[u8]) -> Vec<u8> {
     let mut full = Vec::with_capacity(1 + key.len());
     full.push(tree as u8);
     full.extend(key);
