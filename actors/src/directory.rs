@@ -22,7 +22,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::durable::{Pending, Then};
 use crate::gossip::since;
-use crate::messages::{DirectoryView, Ring, ToDirectory, ToGossip, ToTransport};
+use crate::memory::ToMemory;
+use crate::messages::{DirectoryView, Ring, ToCheckpoints, ToDirectory, ToGossip, ToTransport};
 use crate::store::{StoreHandle, Write};
 use crate::throttle::LogThrottle;
 use crate::transport::sockets::DoorReply;
@@ -251,7 +252,7 @@ impl State {
         Ok(())
     }
 
-    /// Tells transport and gossip of the roster.
+    /// Tells the others of the roster.
     fn tell(&mut self) -> Result<(), ActorProcessingErr> {
         self.told = self.arguments.directory.roster().clone();
         let directory = &self.arguments.directory;
@@ -261,13 +262,17 @@ impl State {
             directory.roster().clone(),
             introduction,
         ))?;
+        let told = ToCheckpoints::Roster(directory.roster().clone(), *directory.digest());
+        self.arguments.ring.checkpoints(told)?;
         let known = Known {
             roster: directory.roster().clone(),
             items: directory.items(),
             digest: *directory.digest(),
         };
         let input = gossip::Input::Directory(known);
-        self.arguments.ring.gossip(ToGossip::Input(input))
+        self.arguments.ring.gossip(ToGossip::Input(input))?;
+        let roster = directory.roster().clone();
+        self.arguments.ring.memory(ToMemory::Roster(roster))
     }
 
     pub(crate) fn answer(

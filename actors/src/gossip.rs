@@ -7,13 +7,14 @@ use std::time::Instant;
 use chorus_protocol::gossip::{Config, Event, Gossip, Input, Known, Output};
 use chorus_protocol::ids::{NodeId, Stamp};
 use chorus_protocol::membership::topology::Member;
+use chorus_protocol::memory::checkpoint::Around;
 use chorus_protocol::phase::kuramoto::Phase;
 use chorus_protocol::trust::roster::Roster;
 use chorus_protocol::units::{Micros, Noise, Seeded};
 use chorus_protocol::wire::message::PeerState;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use crate::messages::{Ring, ToDirectory, ToGossip, ToTransport};
+use crate::messages::{Ring, ToCheckpoints, ToDirectory, ToGossip, ToTransport};
 use crate::store::{StoreHandle, Write};
 
 /// Between two times that the peers' stamps are written down.
@@ -52,6 +53,8 @@ pub struct State {
     machine: Gossip,
     noise: Seeded,
     next_save: Micros,
+    /// Who stands around, as the checkpoints were last told.
+    around: Around,
     /// Who has which name, for the log.
     roster: Arc<Roster>,
     arguments: Arguments,
@@ -81,6 +84,7 @@ impl Actor for GossipActor {
             machine,
             noise,
             next_save,
+            around: Around::default(),
             roster,
             arguments,
         })
@@ -115,11 +119,17 @@ impl Actor for GossipActor {
                 state.perform(outputs)?;
                 if tick {
                     state.arguments.ticking.store(false, Ordering::Release);
+                    state.tell_around()?;
                     if now >= state.next_save {
                         state.next_save = now + SAVE_EVERY;
                         state.save(Box::new(|_| {}));
                     }
                 }
+            }
+            ToGossip::Cut(epoch, lamport) => {
+                let cut = state.machine.cut(lamport, now);
+                let cut = ToCheckpoints::Cut(epoch, cut);
+                state.arguments.ring.checkpoints(cut)?;
             }
             ToGossip::Inspect(lamport, reply) => {
                 let view = state.machine.view(now);
@@ -163,6 +173,17 @@ impl State {
             self.arguments.ring.transport(ToTransport::Perform(send))?;
         }
         Ok(())
+    }
+
+    /// Tells the checkpoints who stands around, where that has changed.
+    fn tell_around(&mut self) -> Result<(), ActorProcessingErr> {
+        let around = self.machine.around();
+        if around == self.around {
+            return Ok(());
+        }
+        self.around = around.clone();
+        let around = ToCheckpoints::Around(around);
+        self.arguments.ring.checkpoints(around)
     }
 
     fn save(&self, done: crate::store::Done) {

@@ -1,14 +1,17 @@
 //! What the actors of one node say to each other.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use chorus_protocol::gossip;
 use chorus_protocol::ids::{CurveKey, Digest, Incarnation, NodeId};
+use chorus_protocol::memory::checkpoint::{self, Around, Coded, Cut, Name, Order, Refusal, What};
 use chorus_protocol::trust::roster::Roster;
 use chorus_protocol::wire::message::{Command, Enrol, Items, Message};
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
+use crate::memory::ToMemory;
 use crate::transport::sockets::{DoorReply, Event, Incoming};
 
 /// The actors of one node, by what they own. They know each other in a circle,
@@ -22,9 +25,23 @@ pub struct Ring {
     pub gossip: OnceLock<ActorRef<ToGossip>>,
     /// Who belongs.
     pub directory: OnceLock<ActorRef<ToDirectory>>,
+    /// Records.
+    pub memory: OnceLock<ActorRef<ToMemory>>,
+    /// Checkpoints of the phase vector.
+    pub checkpoints: OnceLock<ActorRef<ToCheckpoints>>,
+    /// The Lamport time, as the transport last said it.
+    lamport: AtomicU64,
 }
 
 impl Ring {
+    /// The Lamport time here, some messages old at most.
+    pub fn lamport(&self) -> u64 {
+        self.lamport.load(Ordering::Relaxed)
+    }
+    /// The Lamport time is this now. Whoever has the clock says so.
+    pub(crate) fn set_lamport(&self, time: u64) {
+        self.lamport.store(time, Ordering::Relaxed);
+    }
     /// To the transport.
     pub fn transport(&self, message: ToTransport) -> Result<(), ActorProcessingErr> {
         cast(&self.transport, message)
@@ -36,6 +53,14 @@ impl Ring {
     /// To the directory.
     pub fn directory(&self, message: ToDirectory) -> Result<(), ActorProcessingErr> {
         cast(&self.directory, message)
+    }
+    /// To memory.
+    pub fn memory(&self, message: ToMemory) -> Result<(), ActorProcessingErr> {
+        cast(&self.memory, message)
+    }
+    /// To the checkpoints.
+    pub fn checkpoints(&self, message: ToCheckpoints) -> Result<(), ActorProcessingErr> {
+        cast(&self.checkpoints, message)
     }
 }
 
@@ -64,8 +89,14 @@ pub enum ToTransport {
     Roster(Arc<Roster>, Items),
     /// Answer at our door.
     AnswerDoor(DoorReply, NodeId, Message),
+    /// So many Lamport times in a row for a job of memory's.
+    TickFor(u64, usize),
+    /// Memory met this Lamport time.
+    Observe(u64),
     /// Lamport times up to this one are durable, or are not.
     Reserved(Result<u64, String>),
+    /// What time is it, for the phases of this epoch?
+    Cut(u64),
     /// Time has passed.
     Tick,
     /// What does it look like?
@@ -98,10 +129,33 @@ pub enum ToGossip {
     Input(gossip::Input),
     /// This came from outside, in this order.
     Arrived(Vec<Arrived>),
+    /// The phases of this epoch, at this Lamport time.
+    Cut(u64, u64),
     /// What does it look like, at this Lamport time?
     Inspect(u64, oneshot::Sender<(gossip::View, Vec<gossip::PeerView>)>),
     /// Write down what should survive a restart; answer when it is durable.
     Save(oneshot::Sender<()>),
+}
+
+/// To the checkpoints' actor.
+#[derive(Debug)]
+pub enum ToCheckpoints {
+    /// A neighbour in the tree said this.
+    Order(NodeId, Order),
+    /// Others stand around this node.
+    Around(Around),
+    /// The phases of an epoch.
+    Cut(u64, Cut),
+    /// Another roster, and the directory's digest.
+    Roster(Arc<Roster>, Digest),
+    /// A file is on disk, or why not.
+    Persisted(Name, What, Result<(), String>),
+    /// A checkpoint is cut into fragments.
+    Coded(Name, Result<Coded, Refusal>),
+    /// Time has passed.
+    Tick,
+    /// What does it look like?
+    Inspect(oneshot::Sender<checkpoint::View>),
 }
 
 /// What came from outside for gossip: a frame, with the permit that is held until it has

@@ -6,19 +6,21 @@
 //! the node with it ([`Node::failed`]): its state cannot be trusted any longer,
 //! and a restart is a new incarnation.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use chorus_protocol::causality::lamport::{BLOCK, Clock};
+use chorus_protocol::causality::version::Replica;
 use chorus_protocol::gossip::{self as gossip_machine, Known};
-use chorus_protocol::ids::{Digest, Incarnation, Label, NodeId};
+use chorus_protocol::ids::{Incarnation, Label, NodeId};
 use chorus_protocol::membership::topology::Member;
+use chorus_protocol::memory::{checkpoint, replication};
 use chorus_protocol::trust::directory::{Directory, Output};
 use chorus_protocol::trust::door::Door;
-use chorus_protocol::trust::item::{Address, Entry};
+use chorus_protocol::trust::item::Entry;
 use chorus_protocol::trust::roster::Roster;
 use chorus_protocol::wire::Identity;
 use chorus_storage::boot;
@@ -26,17 +28,18 @@ use chorus_storage::home::{Home, HomeError, Lock};
 use ractor::{Actor, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::messages::{Ring, ToDirectory, ToGossip, ToTransport};
+use crate::conflicts::ConflictLog;
+use crate::memory::realm::{self, Realms};
+use crate::memory::{self, MemoryHandle, MemoryPlan};
+use crate::messages::{Ring, ToDirectory, ToGossip};
 use crate::restore::{Findings, keep_beside, restore, take};
+use crate::snapshot::wait;
 use crate::store::StoreHandle;
 use crate::supervisor::{Fatal, Supervisor, carry, home_lost, tick};
 use crate::transport::actor::TransportActor;
 use crate::transport::counters::Counters;
 use crate::transport::sockets::{self, Bound, CurveKeys, Ports, SocketsConfig};
-use crate::{directory, gossip, store, transport};
-
-/// How long an answer of an actor may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::{checkpoints, directory, gossip, store, transport};
 
 /// Everything that a node needs to run.
 #[derive(Debug)]
@@ -59,6 +62,10 @@ pub struct Plan {
     pub advertise: Vec<String>,
     /// How to gossip.
     pub gossip: gossip_machine::Config,
+    /// How to keep records.
+    pub memory: MemoryPlan,
+    /// How to make checkpoints.
+    pub checkpoints: checkpoint::Config,
 }
 
 /// Why a node does not start.
@@ -85,56 +92,28 @@ pub enum StartError {
     /// The sockets did not start.
     #[error(transparent)]
     Sockets(#[from] sockets::Error),
+    /// What carries memory did not start.
+    #[error(transparent)]
+    Memory(#[from] realm::StartError),
     /// A thread or an actor did not start.
     #[error("could not start {0}: look at the limits on threads and memory, then start it again")]
     Spawn(String),
 }
 
-/// A node as it stands.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    /// Who and where.
-    pub me: Member,
-    /// Its name.
-    pub name: Label,
-    /// This run.
-    pub incarnation: Incarnation,
-    /// Its Lamport time.
-    pub lamport: u64,
-    /// Phase, field, tree.
-    pub view: gossip_machine::View,
-    /// Everyone it knows.
-    pub peers: Vec<gossip_machine::PeerView>,
-    /// Who belongs.
-    pub roster: Arc<Roster>,
-    /// Directory items held.
-    pub items: u32,
-    /// Their digest.
-    pub digest: Digest,
-    /// Frames refused, by reason.
-    pub refusals: Vec<(&'static str, u64)>,
-    /// Sockets, queues, delivery.
-    pub counters: Vec<(&'static str, u64)>,
-    /// Nodes with whose keys two processes run, as far as is seen here.
-    pub twins: Vec<NodeId>,
-    /// A run of this node later than this one, if one was told of: its home is an older copy.
-    pub later_run: Option<Incarnation>,
-    /// When this run began.
-    pub started: Instant,
-}
-
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
-    me: Member,
-    name: Label,
+    pub(crate) me: Member,
+    pub(crate) name: Label,
     bound: Bound,
-    started: Instant,
-    findings: Findings,
-    ring: Arc<Ring>,
+    memory_at: Option<SocketAddr>,
+    pub(crate) memory: MemoryHandle,
+    pub(crate) started: Instant,
+    pub(crate) findings: Findings,
+    pub(crate) ring: Arc<Ring>,
     supervisor: ActorRef<()>,
     sockets: sockets::Handle,
-    store: StoreHandle,
+    pub(crate) store: StoreHandle,
     threads: Vec<JoinHandle<()>>,
     stopping: Arc<AtomicBool>,
     failure: tokio::sync::Mutex<mpsc::Receiver<Fatal>>,
@@ -169,6 +148,7 @@ impl Node {
         let upto = boot.lamport_from().saturating_add(BLOCK);
         boot.reserve(upto)?;
         clock.reserved(upto);
+        let memory_since = restored.memory_since(incarnation)?;
 
         let counters = Arc::new(Counters::default());
         let allow = Arc::new(roster.allowed_curve_keys());
@@ -180,11 +160,27 @@ impl Node {
         };
         let (sockets, bound, upward, zmq_thread) = sockets::start(config, counters.clone())?;
         let (fail, failure) = mpsc::channel(4);
+        let reader = restored.disk.store.reader();
+        let realms = memory::realms(me.place.sector);
+        let settings = realm::Settings {
+            seed: plan.identity.seed(),
+            mesh,
+            realms: realms.clone(),
+            listen: Some(SocketAddr::new(plan.host, plan.ports.memory)),
+            lookup: memory::lookup(reader),
+            limits: realm::Limits::default(),
+        };
+        // It waits for a runtime of its own, which it may not do on this one.
+        let network = tokio::task::spawn_blocking(|| Realms::start(settings)).await;
+        let (network, events) = network.map_err(|e| StartError::Spawn(e.to_string()))??;
+        let memory_at = network.address();
+        let conflicts = ConflictLog::start(&plan.home.conflicts())?;
         let (store, store_thread) = store::start(restored.disk, fail.clone())
             .map_err(|e| StartError::Spawn(e.to_string()))?;
 
         let epoch = Instant::now();
         let ring = Arc::new(Ring::default());
+        ring.set_lamport(clock.time());
         let identity = Arc::new(plan.identity);
         let introduction = machine.credentials(&own);
         let known = Known {
@@ -195,6 +191,22 @@ impl Node {
         let supervisor = spawn(Actor::spawn(None, Supervisor, fail.clone()).await)?;
         let cell = supervisor.get_cell();
 
+        let arguments = checkpoints::Arguments {
+            config: plan.checkpoints,
+            setting: checkpoint::Setting {
+                mesh,
+                identity: identity.clone(),
+                roster: roster.clone(),
+                digest: known.digest,
+            },
+            restored: restored.checkpoints,
+            epoch,
+            store: store.clone(),
+            ring: ring.clone(),
+        };
+        let actor = checkpoints::CheckpointsActor;
+        let checkpoints = spawn(Actor::spawn_linked(None, actor, arguments, cell.clone()).await)?;
+        let _ = ring.checkpoints.set(checkpoints);
         let door = restored.door;
         let arguments = directory::Arguments {
             mesh,
@@ -225,6 +237,33 @@ impl Node {
         let gossip =
             spawn(Actor::spawn_linked(None, gossip::GossipActor, arguments, cell.clone()).await)?;
         let _ = ring.gossip.set(gossip);
+        let arguments = memory::actor::Arguments {
+            mesh,
+            identity: identity.clone(),
+            replica: Replica {
+                node: own,
+                since: memory_since,
+            },
+            run: incarnation,
+            config: replication::Config {
+                copies: plan.memory.copies,
+                run: incarnation.boot().into(),
+                ..replication::Config::default()
+            },
+            bytes_max: plan.memory.bytes_max,
+            standing: restored.standing,
+            roster: roster.clone(),
+            realms,
+            network,
+            events,
+            store: store.clone(),
+            conflicts,
+            ring: ring.clone(),
+            epoch,
+        };
+        let actor = memory::actor::MemoryActor;
+        let memory = spawn(Actor::spawn_linked(None, actor, arguments, cell.clone()).await)?;
+        let _ = ring.memory.set(memory.clone());
         let arguments = transport::actor::Arguments {
             mesh,
             identity,
@@ -232,7 +271,7 @@ impl Node {
             clock,
             roster,
             introduction,
-            addresses: addresses(&plan.advertise, &bound),
+            addresses: bound.addresses(&plan.advertise, memory_at),
             sockets: sockets.clone(),
             counters,
             epoch,
@@ -249,6 +288,8 @@ impl Node {
             me,
             name: entry.name,
             bound,
+            memory_at,
+            memory: MemoryHandle(memory),
             started: epoch,
             findings: restored.findings,
             ring,
@@ -277,38 +318,14 @@ impl Node {
         &self.bound
     }
 
-    /// The node as it stands; `None` when it is stopping.
-    pub async fn snapshot(&self) -> Option<Snapshot> {
-        let (reply, answer) = oneshot::channel();
-        self.ring.transport(ToTransport::Inspect(reply)).ok()?;
-        let transport = wait(answer).await?;
-        let (reply, answer) = oneshot::channel();
-        let inspect = ToGossip::Inspect(transport.lamport, reply);
-        self.ring.gossip(inspect).ok()?;
-        let (view, peers) = wait(answer).await?;
-        let (reply, answer) = oneshot::channel();
-        self.ring.directory(ToDirectory::Inspect(reply)).ok()?;
-        let directory = wait(answer).await?;
-        let mut counters = transport.counters;
-        counters.extend(self.store.disk().counters());
-        counters.extend(self.findings.iter().copied());
-        counters.extend(directory.counters());
-        Some(Snapshot {
-            me: self.me,
-            name: self.name,
-            incarnation: transport.incarnation,
-            lamport: transport.lamport,
-            view,
-            peers,
-            roster: directory.roster,
-            items: directory.items,
-            digest: directory.digest,
-            refusals: transport.refusals,
-            counters,
-            twins: transport.twins,
-            later_run: transport.later_run,
-            started: self.started,
-        })
+    /// Where its memory listens, the port as it is.
+    pub fn memory_address(&self) -> Option<SocketAddr> {
+        self.memory_at
+    }
+
+    /// The way to its records.
+    pub fn memory(&self) -> MemoryHandle {
+        self.memory.clone()
     }
 
     /// Takes directory items that were signed here.
@@ -367,10 +384,6 @@ pub(crate) fn belongs(
     Ok(entry)
 }
 
-async fn wait<T>(answer: oneshot::Receiver<T>) -> Option<T> {
-    tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
-}
-
 fn spawn<M>(
     spawned: Result<(ActorRef<M>, tokio::task::JoinHandle<()>), ractor::SpawnErr>,
 ) -> Result<ActorRef<M>, StartError> {
@@ -382,19 +395,4 @@ fn spawn<M>(
 
 fn seed() -> Result<u64, StartError> {
     getrandom::u64().map_err(|why| StartError::Spawn(format!("randomness: {why}")))
-}
-
-fn addresses(advertise: &[String], bound: &Bound) -> Vec<Address> {
-    let port = |endpoint: &str| {
-        let port = endpoint.rsplit(':').next();
-        port.and_then(|port| port.parse().ok()).unwrap_or(0)
-    };
-    let address = |host: &String| Address {
-        host: host.clone(),
-        router: port(&bound.router),
-        publisher: port(&bound.publisher),
-        subscriber: port(&bound.subscriber),
-        door: port(&bound.door),
-    };
-    advertise.iter().map(address).collect()
 }

@@ -3,16 +3,19 @@
 
 use std::time::{Duration, Instant};
 
-use chorus_protocol::ids::{NodeId, Stamp};
+use chorus_protocol::ids::{Digest, Incarnation, NodeId, Stamp};
+use chorus_protocol::memory::key::Position;
 use chorus_protocol::trust::directory::Directory;
 use chorus_protocol::trust::item::{Claim, Item, digest_of};
 use chorus_protocol::trust::mesh_of;
 use chorus_protocol::wire::codec;
 use chorus_protocol::wire::message::Items;
+use chorus_storage::checkpoints::{Checkpoints, Files};
 use chorus_storage::home::{Home, HomeError, Lock, write_atomic};
 use chorus_storage::store::{Batch, Error, Store, Tree};
 use chorus_storage::{boot, clock, sled_store};
 
+use crate::memory;
 use crate::node::StartError;
 use crate::store::Disk;
 use crate::uses::{self, Uses};
@@ -23,6 +26,8 @@ const MIRROR: &str = "roster";
 pub(crate) const MIRRORED: &[u8] = b"mirrored";
 /// In [`Tree::Meta`]: the store was damaged, and mended by who could not say it in a status.
 const MENDED: &[u8] = b"mended";
+/// In [`Tree::Meta`]: the run since which nothing of memory was lost here.
+pub(crate) const MEMORY_SINCE: &[u8] = b"memory_since";
 
 /// What was not as it should be, as counters that are 0 or 1.
 pub(crate) type Findings = Vec<(&'static str, u64)>;
@@ -34,7 +39,30 @@ pub(crate) struct Restored {
     pub stamps: Vec<(NodeId, Stamp)>,
     /// What the journal held; the journal itself is in `disk`.
     pub door: DoorState,
+    /// Checkpoints, the oldest first, whose bytes nobody has checked yet.
+    pub checkpoints: Vec<Files>,
     pub findings: Findings,
+    /// What stands in memory.
+    pub standing: Vec<(Position, Digest)>,
+}
+
+impl Restored {
+    /// The run since which nothing of memory was lost here: this one, where something was.
+    pub(crate) fn memory_since(&mut self, run: Incarnation) -> Result<Incarnation, Error> {
+        let store = &mut self.disk.store;
+        let names = ["store_damaged", "store_lost", "memory_damaged"];
+        let lost = |(name, is): &(&str, u64)| *is > 0 && names.contains(name);
+        if !self.findings.iter().any(lost)
+            && let Ok(Some(bytes)) = store.get(Tree::Meta, MEMORY_SINCE)
+            && let Ok(since) = codec::decode(&bytes)
+        {
+            return Ok(since);
+        }
+        let began = Batch::new().put(Tree::Meta, MEMORY_SINCE, codec::encode(&run));
+        store.apply(&began)?;
+        store.flush()?;
+        Ok(run)
+    }
 }
 
 /// The door's part of the journal.
@@ -101,10 +129,37 @@ pub(crate) fn restore(home: &Home, boot: boot::Boot) -> Result<Restored, StartEr
             Some((NodeId(node.try_into().ok()?), codec::decode(&stamp).ok()?))
         })
         .collect();
+    // What is damaged there is nobody's any more: the others have it.
+    let is_memory = |it: &&(Tree, Vec<u8>)| it.0 == Tree::Memory;
+    let damaged_keys = opened.damaged.iter().filter(is_memory);
+    let memory_damaged = damaged_keys.clone().count();
+    for (tree, key) in damaged_keys {
+        refill = refill.delete(*tree, key.clone());
+    }
+    if memory_damaged > 0 {
+        tracing::warn!(
+            keys = memory_damaged,
+            "records of memory are damaged here; they are fetched from the others"
+        );
+    }
+    // With what is mended goes the mark of what was lost: a kill before this run's own is
+    // written must not leave the old one, which says that nothing was.
+    if damaged || store_lost || memory_damaged > 0 {
+        refill = refill.delete(Tree::Meta, MEMORY_SINCE);
+    }
     opened.store.apply(&refill)?;
     opened.store.flush()?;
+    let mut standing = Vec::new();
+    memory::reading::standing(&opened.store.reader(), |at, set| standing.push((at, set)))?;
+    let checkpoints = Checkpoints::of(home);
+    // One that cannot be read is fetched again, or made again in a minute.
+    let files = checkpoints.read_all().unwrap_or_else(|why| {
+        tracing::warn!(%why, "the checkpoints cannot be read");
+        Vec::new()
+    });
     let disk = Disk {
         mirror: home.mesh().join(MIRROR),
+        checkpoints,
         store: Box::new(opened.store),
         journal,
         boot,
@@ -114,12 +169,15 @@ pub(crate) fn restore(home: &Home, boot: boot::Boot) -> Result<Restored, StartEr
         ("store_damaged", damaged),
         ("store_lost", store_lost),
         ("mirror_lost", mirror_lost),
+        ("memory_damaged", memory_damaged > 0),
     ];
     Ok(Restored {
         disk,
         items,
         stamps,
         door: DoorState { id, uses, closed },
+        standing,
+        checkpoints: files,
         findings: findings.map(|(name, is)| (name, u64::from(is))).to_vec(),
     })
 }

@@ -12,7 +12,8 @@ use chorus_storage::home::Lock;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::mpsc;
 
-use crate::messages::{Ring, ToDirectory, ToGossip, ToTransport};
+use crate::memory::ToMemory;
+use crate::messages::{Ring, ToCheckpoints, ToDirectory, ToGossip, ToTransport};
 use crate::transport::sockets::{self, Event};
 
 /// Messages handed on together: so long at most does the runtime see to nothing else.
@@ -80,6 +81,8 @@ pub(crate) fn tick(
                     }
                     let _ = ring.transport(ToTransport::Tick);
                     let _ = ring.directory(ToDirectory::Tick);
+                    let _ = ring.memory(ToMemory::Tick);
+                    let _ = ring.checkpoints(ToCheckpoints::Tick);
                 }
                 due = (due + PERIOD).max(Instant::now());
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));

@@ -18,7 +18,8 @@ use tokio::sync::mpsc::{
 
 use super::*;
 use crate::directory::{Arguments, DirectoryActor};
-use crate::messages::{Ring, ToGossip, ToTransport};
+use crate::memory::ToMemory;
+use crate::messages::{Ring, ToCheckpoints, ToGossip, ToTransport};
 use crate::store::{Done, StoreHandle};
 
 /// An actor that hands on what it is told.
@@ -59,6 +60,8 @@ struct Enroller {
     disk: Box<dyn FnMut() -> Option<(Vec<Write>, Done)>>,
     told: Receiver<ToTransport>,
     _gossip: Receiver<ToGossip>,
+    _memory: Receiver<ToMemory>,
+    _checkpoints: Receiver<ToCheckpoints>,
 }
 
 const CURVE: CurveKey = CurveKey([9; 32]);
@@ -87,8 +90,12 @@ impl Enroller {
         let ring = Arc::new(Ring::default());
         let (transport, told) = ear().await;
         let (gossip, _gossip) = ear().await;
+        let (memory, _memory) = ear().await;
         ring.transport.set(transport).unwrap();
         ring.gossip.set(gossip).unwrap();
+        ring.memory.set(memory).unwrap();
+        let (checkpoints, _checkpoints) = ear().await;
+        ring.checkpoints.set(checkpoints).unwrap();
         let arguments = Arguments {
             mesh,
             identity: Arc::new(identity),
@@ -107,6 +114,8 @@ impl Enroller {
             disk: Box::new(disk),
             told,
             _gossip,
+            _memory,
+            _checkpoints,
         }
     }
 

@@ -21,7 +21,8 @@ use chorus_protocol::wire::{self, Audience, Channel, Identity, Topic, Verified};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::gossip::since;
-use crate::messages::{Arrived, Ring, ToDirectory, ToGossip, ToTransport};
+use crate::memory::ToMemory;
+use crate::messages::{Arrived, Ring, ToCheckpoints, ToDirectory, ToGossip, ToTransport};
 use crate::store::StoreHandle;
 use crate::transport::backoff::Backoff;
 use crate::transport::counters::Counters;
@@ -157,7 +158,16 @@ impl Actor for TransportActor {
                     state.order(Command::AnswerDoor { to: reply, frame });
                 }
             }
+            ToTransport::TickFor(job, many) => {
+                let first = state.tick(many);
+                state.a.ring.memory(ToMemory::Ticked(job, first))?;
+            }
+            ToTransport::Observe(lamport) => state.observe(lamport),
             ToTransport::Reserved(result) => state.reserved(result),
+            ToTransport::Cut(epoch) => {
+                let lamport = state.a.clock.time();
+                state.a.ring.gossip(ToGossip::Cut(epoch, lamport))?;
+            }
             ToTransport::Tick => {
                 state.shut_out();
                 state.poll();
@@ -167,6 +177,7 @@ impl Actor for TransportActor {
             }
         }
         state.reserve(&myself);
+        state.a.ring.set_lamport(state.a.clock.time());
         Ok(())
     }
 }
@@ -216,12 +227,7 @@ impl State {
             self.count("second_hand");
             return Ok(());
         }
-        let now = since(self.a.epoch);
-        match self.a.clock.observe(frame.stamp.lamport, now) {
-            Observed::Within => {}
-            Observed::Held => self.count("lamport_held"),
-            Observed::Jump => self.count("lamport_jump"),
-        }
+        self.observe(frame.stamp.lamport);
         let run = self.runs.entry(frame.from).or_default();
         *run = (*run).max(frame.stamp.incarnation);
         let run = *run;
@@ -255,6 +261,24 @@ impl State {
         Ok(())
     }
 
+    /// Takes notice of a Lamport time that came from outside.
+    fn observe(&mut self, lamport: u64) {
+        match self.a.clock.observe(lamport, since(self.a.epoch)) {
+            Observed::Within => {}
+            Observed::Held => self.count("lamport_held"),
+            Observed::Jump => self.count("lamport_jump"),
+        }
+    }
+
+    /// The first of so many Lamport times in a row, if they are reserved.
+    fn tick(&mut self, many: usize) -> Option<u64> {
+        let first = self.a.clock.tick().ok()?;
+        (1..many)
+            .try_for_each(|_| self.a.clock.tick().map(drop))
+            .ok()?;
+        Some(first)
+    }
+
     fn command(
         &mut self,
         from: NodeId,
@@ -269,6 +293,10 @@ impl State {
         match order {
             Order::Pull { .. } | Order::Page(_) => {
                 self.a.ring.directory(ToDirectory::Command(from, order))
+            }
+            Order::Checkpoint(order) => {
+                let order = ToCheckpoints::Order(from, order);
+                self.a.ring.checkpoints(order)
             }
             _ => {
                 arrived.push((Input::Command(from, order), None));

@@ -1,20 +1,24 @@
 //! What a socket thread is started with, and where it listens then.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chorus_protocol::trust::item::Address;
+
 use super::keys::{CurveKeys, Key};
 
 /// TCP ports to listen on; 0 lets the system choose.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ports {
     pub router: u16,
     pub publisher: u16,
     pub subscriber: u16,
     pub door: u16,
+    /// Memory's: libp2p, not ZeroMQ.
+    pub memory: u16,
 }
 
 /// What a socket thread is started with.
@@ -62,4 +66,27 @@ pub struct Bound {
     pub publisher: String,
     pub subscriber: String,
     pub door: String,
+}
+
+impl Bound {
+    /// What is announced: every host with all ports.
+    pub(crate) fn addresses(
+        &self,
+        advertise: &[String],
+        memory: Option<SocketAddr>,
+    ) -> Vec<Address> {
+        let port = |endpoint: &str| {
+            let port = endpoint.rsplit(':').next();
+            port.and_then(|port| port.parse().ok()).unwrap_or(0)
+        };
+        let address = |host: &String| Address {
+            host: host.clone(),
+            router: port(&self.router),
+            publisher: port(&self.publisher),
+            subscriber: port(&self.subscriber),
+            door: port(&self.door),
+            memory: memory.map_or(0, |at| at.port()),
+        };
+        advertise.iter().map(address).collect()
+    }
 }

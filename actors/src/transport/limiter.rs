@@ -47,14 +47,14 @@ impl DoorLimiter {
 
 /// A token bucket: `rate` tokens a second, at most one second's worth saved up.
 #[derive(Debug)]
-struct Bucket {
+pub(crate) struct Bucket {
     rate: u32,
     tokens: f64,
     filled: Option<Instant>,
 }
 
 impl Bucket {
-    fn new(rate: u32) -> Self {
+    pub(crate) fn new(rate: u32) -> Self {
         Self {
             rate,
             tokens: f64::from(rate),
@@ -63,7 +63,7 @@ impl Bucket {
     }
 
     /// Takes one token if there is one.
-    fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         let since = self
             .filled
             .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));

@@ -25,7 +25,7 @@ mod limiter;
 mod links;
 mod messages;
 mod monitored;
-mod names;
+pub(crate) mod names;
 mod outward;
 mod porter;
 mod publishing;
@@ -43,3 +43,4 @@ mod zap;
 mod zmq_thread;
 
 pub(crate) use endpoint::endpoint_of;
+pub(crate) use limiter::Bucket;
