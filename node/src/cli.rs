@@ -7,6 +7,14 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::Failure;
 
+// The paths are said so that the manual, which has this file elsewhere, finds them too.
+#[path = "cli/checkpoint.rs"]
+pub mod checkpoint;
+#[path = "cli/conflicts.rs"]
+pub mod conflicts;
+#[path = "cli/memory.rs"]
+pub mod memory;
+
 /// A peer node for meshes of AI agents.
 #[derive(Debug, Parser)]
 #[command(name = "chorus", version, propagate_version = true)]
@@ -77,6 +85,12 @@ pub enum Verb {
         #[arg(long)]
         all: bool,
     },
+    /// Write and read what outlives the nodes that wrote it
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/a memory put plan '{\"step\": 1}'")]
+    Memory {
+        #[command(subcommand)]
+        what: memory::MemoryVerb,
+    },
     /// Shut a node out of the mesh for good
     #[command(after_help = "Example:\n  chorus --dir ~/mesh/a revoke b --reason stolen")]
     Revoke {
@@ -89,6 +103,26 @@ pub enum Verb {
         #[arg(long)]
         force: bool,
     },
+    /// Show, verify or give back the phase vectors that this home holds
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/a checkpoint reconstruct")]
+    Checkpoint {
+        #[command(subcommand)]
+        what: checkpoint::CheckpointVerb,
+    },
+    /// Show what contradicts what, and end it
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/a conflicts ls")]
+    Conflicts {
+        #[command(subcommand)]
+        what: conflicts::ConflictsVerb,
+    },
+    /// Print what was written and who announced itself, as one causal order
+    ///
+    /// By Lamport time, then by node, so no effect comes before its cause, and nodes that hold the
+    /// same print the same; the digest at the end says whether they do. It is what stands on this
+    /// node: of a key that was written again the last write, of a node its last announcement.
+    /// With a prefix only writes.
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/a timeline --last 20")]
+    Timeline(memory::TimelineArgs),
     /// Show or check the effective configuration
     #[command(after_help = "Example:\n  chorus --dir ~/mesh/a config show")]
     Config {
@@ -100,7 +134,8 @@ pub enum Verb {
     Doctor,
     /// Start a real mesh on this machine, break it, and show that it mends
     ///
-    /// Every node is a process of its own, with a home of its own.
+    /// Every node is a process of its own, with a home of its own. While one is dead, another
+    /// imports a small file of JSON lines into memory; the dead one reads it when it is back.
     #[command(after_help = "Example:\n  chorus demo --nodes 12 --keep")]
     Demo {
         /// The folder in which the nodes' homes are made [default: a new one for temporary files]
@@ -276,10 +311,12 @@ impl Context {
 
     /// Prints the answer: `json` with `--json`, otherwise `words` and a line end.
     pub fn answer(&self, json: &serde_json::Value, words: &str) -> Result<(), Failure> {
-        let printed = match self.json {
-            true => print_json(json),
-            false => print_line(words),
-        };
+        self.answer_text(&json.to_string(), words)
+    }
+
+    /// The same of JSON that is text already.
+    pub fn answer_text(&self, json: &str, words: &str) -> Result<(), Failure> {
+        let printed = print_line(if self.json { json } else { words });
         printed.map_err(|why| Failure::failed("output_lost", lost(&why)))
     }
 

@@ -2,48 +2,72 @@
 //!
 //! Each has a task of its own and a time by which it is over. When all places are taken the
 //! oldest makes room, so nobody who only holds connections open keeps others from being
-//! served: an honest caller is done in milliseconds.
+//! served: an honest caller is done in milliseconds. Who has [`Asked`] what takes longer is
+//! not sent away for others; they wait.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 /// Connections served at a time.
-const CONNECTIONS_MAX: usize = 32;
-/// How long one may take.
+const CONNECTIONS_MAX: usize = 64;
+/// How long one may take that has not asked for more.
 const SERVE_MAX: Duration = Duration::from_secs(5);
+/// How much longer one may take that has.
+const ASKED_MAX: Duration = Duration::from_secs(330);
 /// A breath when the system has nothing left for another connection.
 const BREATH: Duration = Duration::from_millis(100);
 
+/// Whether a caller waits for an answer that takes its time.
+#[derive(Debug, Clone, Default)]
+pub struct Asked(Arc<AtomicBool>);
+
+impl Asked {
+    /// From now on it does. Whoever says so bounds the time himself.
+    pub fn say(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_said(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// What there is to accept: `what` is named in the log.
-pub async fn serve<S, A, F>(what: &str, accept: impl Fn() -> A, one: impl Fn(S) -> F)
+pub async fn serve<S, A, F>(what: &str, accept: impl Fn() -> A, one: impl Fn(S, Asked) -> F)
 where
     A: Future<Output = io::Result<S>>,
     F: Future<Output = ()> + Send + 'static,
 {
     let mut tasks = JoinSet::new();
-    let mut oldest: VecDeque<AbortHandle> = VecDeque::new();
+    let mut oldest: VecDeque<(AbortHandle, Asked)> = VecDeque::new();
     loop {
         let accepted = tokio::select! {
             Some(_) = tasks.join_next() => continue,
             accepted = accept() => accepted,
         };
-        oldest.retain(|task| !task.is_finished());
+        oldest.retain(|(task, _)| !task.is_finished());
         match accepted {
             Ok(stream) => {
                 while tasks.len() >= CONNECTIONS_MAX {
-                    if let Some(task) = oldest.pop_front() {
+                    let idle = oldest.iter().position(|(_, asked)| !asked.is_said());
+                    if let Some((task, _)) = idle.and_then(|at| oldest.remove(at)) {
                         tracing::debug!(what, "the oldest connection makes room");
                         task.abort();
                     }
                     // It ends at its next breath, and only then there is room.
                     tasks.join_next().await;
                 }
-                oldest.push_back(tasks.spawn(timeout(SERVE_MAX, one(stream))));
+                let asked = Asked::default();
+                let served = bounded(one(stream, asked.clone()), asked.clone());
+                oldest.push_back((tasks.spawn(served), asked));
             }
             Err(why) => {
                 // Out of descriptors, as a rule: let some close.
@@ -51,6 +75,14 @@ where
                 sleep(BREATH).await;
             }
         }
+    }
+}
+
+/// Serves one for as long as it may take.
+async fn bounded(one: impl Future<Output = ()>, asked: Asked) {
+    let mut one = pin!(one);
+    if timeout(SERVE_MAX, &mut one).await.is_err() && asked.is_said() {
+        let _ = timeout(ASKED_MAX, one).await;
     }
 }
 
@@ -76,7 +108,7 @@ mod tests {
         }
         let most = Arc::new(AtomicUsize::new(0));
         let accept = || async { Ok(calls.lock().await.recv().await.unwrap_or(true)) };
-        let one = |is_idle: bool| {
+        let one = |is_idle: bool, _: Asked| {
             let (served, most) = (served.clone(), most.clone());
             let now = open.fetch_add(1, Ordering::Relaxed) + 1;
             let mark = Open(open.clone());
@@ -102,5 +134,50 @@ mod tests {
         });
         assert_eq!(answered.await.ok().flatten(), Some(()));
         assert!(most.load(Ordering::Relaxed) <= CONNECTIONS_MAX);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_an_answer_is_not_sent_away_for_others() {
+        #[derive(Clone, Copy, PartialEq)]
+        enum Caller {
+            Waits,
+            Idles,
+            Releases,
+        }
+        let (call, calls) = mpsc::channel::<Caller>(256);
+        let (served, mut done) = mpsc::channel::<()>(1);
+        let (calls, release) = (Mutex::new(calls), Arc::new(tokio::sync::Notify::new()));
+        let accept = || async {
+            match calls.lock().await.recv().await {
+                Some(caller) => Ok(caller),
+                None => std::future::pending().await,
+            }
+        };
+        let one = |caller: Caller, asked: Asked| {
+            let (served, release) = (served.clone(), release.clone());
+            async move {
+                match caller {
+                    Caller::Waits => {
+                        asked.say();
+                        release.notified().await;
+                        let _ = served.send(()).await;
+                    }
+                    Caller::Idles => std::future::pending().await,
+                    Caller::Releases => release.notify_one(),
+                }
+            }
+        };
+        let idle = std::iter::repeat_n(Caller::Idles, 2 * CONNECTIONS_MAX);
+        let all = [Caller::Waits].into_iter().chain(idle);
+        for caller in all.chain([Caller::Releases]) {
+            call.send(caller).await.expect("it is taken");
+        }
+        let answered = timeout(SERVE_MAX / 2, async {
+            tokio::select! {
+                () = serve("test", accept, one) => None,
+                it = done.recv() => it,
+            }
+        });
+        assert_eq!(answered.await.ok().flatten(), Some(()));
     }
 }

@@ -3,6 +3,11 @@
 //! A Unix socket that only its owner can open. The client writes one JSON line, such as
 //! `{"do":"status"}`; the node answers with JSON lines, the last of which is `{"end":true}`
 //! or `{"error":{…}}`, and closes. A client that sees neither knows that the answer is cut.
+//! What may be long is asked for page by page, each on a connection of its own: nothing waits
+//! in the node for a client that reads slowly.
+
+pub mod memory;
+mod pages;
 
 use std::fs;
 use std::io;
@@ -11,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chorus_protocol::ids::Label;
+use chorus_protocol::trust::mesh_of;
 use chorus_storage::Home;
 use chorus_storage::home::make_dir;
 use serde::{Deserialize, Serialize};
@@ -19,20 +25,26 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
+use crate::connections::Asked;
 use crate::error::{Failure, exit};
 use crate::live::Live;
+use crate::verbs::checkpoint::Ask;
 use crate::verbs::revoke::Whom;
 use crate::{connections, home, report, verbs};
 
-/// The longest line in bytes, either way.
+/// The longest line of an answer in bytes.
 pub const LINE_BYTES_MAX: u64 = 64 * 1024;
+/// The longest question in bytes: a batch of an import.
+pub const REQUEST_BYTES_MAX: u64 = 256 * 1024;
 /// Lines of one answer: 64 peers a line, so more than a mesh has members.
 const LINES_MAX: usize = 1024;
 /// How long a client waits: twice what a connection may last.
 const ASK_MAX: Duration = Duration::from_secs(10);
+/// How long a client may take to read a line.
+const READ_MAX: Duration = Duration::from_secs(5);
 
 /// What a node can be asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// `chorus.status/1`.
@@ -43,6 +55,8 @@ pub enum Request {
         #[serde(default)]
         all: bool,
     },
+    /// What members announced of themselves: rows, several on each line, as a timeline has them.
+    Announced {},
     /// Whose a name is on the roster: `{"node":HEX}`, or null where it is free.
     Named {
         /// The name.
@@ -50,6 +64,11 @@ pub enum Request {
     },
     /// What the node has checked of itself.
     Health {},
+    /// About the checkpoints on disk; a vector comes in several lines.
+    Checkpoint {
+        /// What of them.
+        ask: Ask,
+    },
     /// Shut a node out with the root's key, which lies in this home.
     Revoke {
         /// Its name, or the first hex digits of its key, at least 4.
@@ -59,6 +78,11 @@ pub enum Request {
         /// Even where it is this node, or the one that made the mesh.
         #[serde(default)]
         force: bool,
+    },
+    /// Something of memory.
+    Memory {
+        /// What.
+        ask: memory::Ask,
     },
 }
 
@@ -93,20 +117,20 @@ pub fn listen(home: &Home) -> Result<UnixListener, Failure> {
 /// Serves until it is dropped.
 pub async fn serve(listener: UnixListener, live: Live, home: Home) {
     let accept = async || listener.accept().await.map(|(stream, _)| stream);
-    let one = |stream| serve_one(stream, live.clone(), home.clone());
+    let one = |stream, asked| serve_one(stream, asked, live.clone(), home.clone());
     connections::serve("the control socket", accept, one).await;
 }
 
-async fn serve_one(stream: UnixStream, live: Live, home: Home) {
+async fn serve_one(stream: UnixStream, asked: Asked, live: Live, home: Home) {
     let (read, mut write) = stream.into_split();
     let mut line = Vec::new();
-    let mut read = BufReader::new(read.take(LINE_BYTES_MAX));
+    let mut read = BufReader::new(read.take(REQUEST_BYTES_MAX));
     // A client that went away in the middle is owed nothing.
     if read.read_until(b'\n', &mut line).await.is_err() || line.is_empty() {
         return;
     }
     let answer = match serde_json::from_slice::<Request>(&line) {
-        Ok(request) => handle(request, &live, &home).await,
+        Ok(request) => handle(request, &asked, &live, &home).await,
         Err(why) => Err(Failure::usage(
             "bad_request",
             format!("not a request: {why}"),
@@ -125,36 +149,56 @@ async fn serve_one(stream: UnixStream, live: Live, home: Home) {
         }})],
     };
     for line in lines {
-        if write
-            .write_all(format!("{line}\n").as_bytes())
-            .await
-            .is_err()
-        {
+        let line = format!("{line}\n");
+        let written = timeout(READ_MAX, write.write_all(line.as_bytes()));
+        if !matches!(written.await, Ok(Ok(()))) {
             return;
         }
     }
     let _ = write.shutdown().await;
 }
 
-async fn handle(request: Request, live: &Live, home: &Home) -> Result<Vec<Value>, Failure> {
-    let snapshot = live.snapshot().await.ok_or_else(stopping)?;
+async fn handle(
+    request: Request,
+    asked: &Asked,
+    live: &Live,
+    home: &Home,
+) -> Result<Vec<Value>, Failure> {
+    let snapshot = async || live.snapshot().await.ok_or_else(stopping);
     match request {
-        Request::Status {} => Ok(vec![report::status(&snapshot)]),
-        Request::Peers { all } => Ok(report::peers(&snapshot, all)),
+        Request::Status {} => Ok(vec![report::status(&snapshot().await?)]),
+        Request::Peers { all } => Ok(report::peers(&snapshot().await?, all)),
+        Request::Announced {} => Ok(pages::lines(report::announced(&snapshot().await?))),
         Request::Named { name } => {
+            let snapshot = snapshot().await?;
             let holder = snapshot.roster.by_name(&name);
             let node = holder.map(|member| member.entry.node.to_string());
             Ok(vec![json!({ "node": node })])
         }
-        Request::Health {} => Ok(vec![report::health(&snapshot)]),
+        Request::Health {} => Ok(vec![report::health(&snapshot().await?)]),
+        Request::Checkpoint { ask } => {
+            asked.say();
+            let (home, roster) = (home.clone(), snapshot().await?.roster);
+            let read = move || {
+                let mesh = mesh_of(roster.root());
+                verbs::checkpoint::answer(&home, &mesh, &roster, &ask)
+            };
+            // Files and many signatures: the node does not wait for that.
+            let read = tokio::task::spawn_blocking(read).await;
+            read.unwrap_or_else(|_| Err(stopping()))
+        }
         Request::Revoke {
             node,
             reason,
             force,
         } => {
-            let whom = Whom { name: &node, force };
+            let (snapshot, whom) = (snapshot().await?, Whom { name: &node, force });
             let done = verbs::revoke::in_running(live, home, &snapshot, whom, &reason).await?;
             Ok(vec![done])
+        }
+        Request::Memory { ask } => {
+            asked.say();
+            memory::answer(ask, live, home).await
         }
     }
 }
@@ -166,14 +210,24 @@ pub fn stopping() -> Failure {
 
 /// Asks the node that runs in `home`; the lines of its answer without the last.
 pub async fn ask(home: &Home, request: &Request) -> Result<Vec<Value>, Failure> {
-    match timeout(ASK_MAX, exchange(home, request)).await {
+    ask_within(home, request, ASK_MAX).await
+}
+
+/// The same, of what may take longer.
+pub async fn ask_within(
+    home: &Home,
+    request: &Request,
+    within: Duration,
+) -> Result<Vec<Value>, Failure> {
+    match timeout(within, exchange(home, request)).await {
         Ok(answer) => answer,
         Err(_) => Err(Failure::new(
             exit::TIMEOUT,
             "no_answer",
             format!(
-                "the node in {} does not answer within 10 s",
-                home.dir().display()
+                "the node in {} does not answer within {} s",
+                home.dir().display(),
+                within.as_secs()
             ),
         )
         .hint("the machine may be overloaded; look into the node's log")),

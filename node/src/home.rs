@@ -91,6 +91,8 @@ pub fn plan(loaded: Loaded, settings: &Settings) -> Result<Plan, Failure> {
         ports,
         advertise: settings.advertise.clone(),
         gossip: settings.gossip.clone(),
+        memory: settings.memory,
+        checkpoints: settings.checkpoints,
     })
 }
 
@@ -136,6 +138,7 @@ fn as_before(home: &Home, host: IpAddr, asked: Ports) -> Ports {
         publisher: port(asked.publisher, "publisher"),
         subscriber: port(asked.subscriber, "subscriber"),
         door: port(asked.door, "door"),
+        memory: port(asked.memory, "memory"),
     }
 }
 

@@ -3,6 +3,7 @@
 //! One loop owns the node; everybody else holds a [`Live`] and waits for a turn. So the
 //! loop can stop the node without looking for others who still hold it.
 
+use chorus_actors::memory::MemoryHandle;
 use chorus_actors::{Node, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,15 +24,28 @@ pub enum Ask {
 #[derive(Debug, Clone)]
 pub struct Live {
     asks: mpsc::Sender<Ask>,
+    memory: Option<MemoryHandle>,
 }
 
 /// A way to the node, and the end that its owner keeps.
 pub fn channel() -> (Live, mpsc::Receiver<Ask>) {
     let (asks, asked) = mpsc::channel(WAITING_MAX);
-    (Live { asks }, asked)
+    let live = Live { asks, memory: None };
+    (live, asked)
 }
 
 impl Live {
+    /// The same, with the way to the node's memory.
+    pub fn with_memory(self, memory: MemoryHandle) -> Self {
+        let memory = Some(memory);
+        Self { memory, ..self }
+    }
+
+    /// The way to the node's memory.
+    pub fn memory(&self) -> Option<&MemoryHandle> {
+        self.memory.as_ref()
+    }
+
     /// The node as it stands; `None` when it is stopping.
     pub async fn snapshot(&self) -> Option<Snapshot> {
         let (reply, answer) = oneshot::channel();

@@ -78,6 +78,10 @@ async fn dispatch(ctx: Context, verb: Verb) -> Result<(), Failure> {
             reason,
             force,
         } => verbs::revoke::run(ctx, node, reason, force).await,
+        Verb::Memory { what } => verbs::memory::run(ctx, what).await,
+        Verb::Checkpoint { what } => verbs::checkpoint::run(ctx, what).await,
+        Verb::Conflicts { what } => verbs::conflicts::run(ctx, what).await,
+        Verb::Timeline(args) => verbs::timeline::run(ctx, args).await,
         Verb::Doctor => verbs::doctor::run(ctx).await,
         Verb::Demo { keep, nodes, .. } => {
             let dir = ctx.dir_given.then(|| ctx.dir.clone());

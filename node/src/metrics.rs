@@ -35,7 +35,7 @@ type Labels = [(&'static str, &'static str); 1];
 /// Serves until it is dropped.
 pub async fn serve(listener: TcpListener, live: Live) {
     let accept = async || listener.accept().await.map(|(stream, _)| stream);
-    let one = |stream| serve_one(stream, live.clone());
+    let one = |stream, _| serve_one(stream, live.clone());
     connections::serve("the metrics address", accept, one).await;
 }
 

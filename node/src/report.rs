@@ -10,8 +10,10 @@ use chorus_protocol::wire::message::PeerState;
 use serde_json::{Value, json};
 
 mod members;
+mod memory;
 mod words;
-pub use members::{live_members, peers};
+pub use members::{announced, live_members, peers};
+pub use memory::memory_words;
 pub use words::{REWOUND_HINT, columns, ends_low, peers_words, rewound, status_words};
 
 /// Refusals that mean somebody signed what he may not. What is neither one of them nor
@@ -67,10 +69,8 @@ pub fn status(snapshot: &Snapshot) -> Value {
             "malformed": refused(&|name| !forged(name) && !revoked(name)) + counter(&["malformed"]),
             "dropped": counter(&["gossip_over_share", "gossip_dropped", "door_dropped", "door_limited"]),
         },
-        "memory": {
-            "records": counter(&["memory_records"]),
-            "bytes": counter(&["memory_bytes"]),
-        },
+        "memory": memory::memory(&snapshot.memory),
+        "checkpoint": checkpoint(snapshot),
         "agents": {"active": active, "total": total},
         "storage": storage(snapshot),
         "members": snapshot.roster.len(),
@@ -84,6 +84,22 @@ pub fn status(snapshot: &Snapshot) -> Value {
         "twins": names(snapshot, &snapshot.twins),
         "later_run": snapshot.later_run.map(|run| run.0),
         "uptime_ms": snapshot.started.elapsed().as_millis() as u64,
+    })
+}
+
+/// The newest checkpoint here, and the last durable one.
+fn checkpoint(snapshot: &Snapshot) -> Value {
+    let view = &snapshot.checkpoints;
+    let (epoch, members, state) = match view.last {
+        Some((epoch, members, state)) => (Some(epoch), Some(members), Some(state.as_str())),
+        None => (None, None, None),
+    };
+    json!({
+        "epoch": epoch,
+        "durable_epoch": view.durable,
+        "durable_whole_epoch": view.durable_whole,
+        "members": members,
+        "state": state,
     })
 }
 
@@ -121,6 +137,7 @@ pub fn health(snapshot: &Snapshot) -> Value {
         "members": snapshot.roster.len(),
         "live": live_members(snapshot),
         "order": snapshot.view.order,
+        "memory": memory::memory(&snapshot.memory),
         "locked_groups": snapshot.view.locking.locked_groups,
         "missing_revocations": snapshot.roster.missing_revocations(),
         "revoked": revoked(snapshot),

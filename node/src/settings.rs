@@ -10,10 +10,12 @@ mod layers;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use chorus_actors::MemoryPlan;
 use chorus_actors::transport::sockets::Ports;
 use chorus_protocol::gossip;
 use chorus_protocol::ids::{Label, Role};
 use chorus_protocol::membership::detector;
+use chorus_protocol::memory::checkpoint;
 use chorus_protocol::phase::{gate, kuramoto};
 use chorus_protocol::trust::item::{ADDRESSES_MAX, Entry, HOST_BYTES_MAX};
 use chorus_protocol::units::Micros;
@@ -41,6 +43,10 @@ pub struct Settings {
     pub advertise: Vec<String>,
     /// How it gossips.
     pub gossip: gossip::Config,
+    /// How it keeps memory.
+    pub memory: MemoryPlan,
+    /// How it makes checkpoints.
+    pub checkpoints: checkpoint::Config,
     /// Where metrics are served; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`.
@@ -105,6 +111,13 @@ impl Settings {
             ports,
             advertise,
             gossip,
+            memory: MemoryPlan {
+                copies: reader.whole("memory.copies") as usize,
+                bytes_max: reader.whole("memory.bytes_max"),
+            },
+            checkpoints: checkpoint::Config::every(Micros::from_secs(
+                reader.whole("memory.checkpoint_s"),
+            )),
             metrics,
             log_level: reader.text("log.level").to_owned(),
             log_json: reader.text("log.format") == "json",
@@ -203,6 +216,7 @@ impl Reader<'_> {
             router: first,
             publisher: first + 1,
             subscriber: first + 2,
+            memory: first + 3,
             door,
         };
         Ok((address.ip(), ports))
@@ -288,98 +302,4 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(flags: &[(&str, &str)]) -> Result<Settings, Failure> {
-        let flags: Vec<_> = flags
-            .iter()
-            .map(|(k, v)| (k.to_string(), v.to_string()))
-            .collect();
-        let file = std::path::Path::new("/nonexistent/chorus.toml");
-        Settings::of(layers::read(file, std::iter::empty(), &flags)?)
-    }
-
-    #[test]
-    fn the_defaults_are_those_of_the_protocol() {
-        assert_eq!(read(&[]).unwrap().gossip, gossip::Config::default());
-    }
-
-    #[test]
-    fn a_bad_value_is_named_with_its_key_and_what_is_allowed() {
-        for (key, value) in [
-            ("net.listen", "here:1"),
-            ("net.listen", "0.0.0.0:65532"),
-            ("net.advertise", "a b"),
-            ("net.advertise", "host:7400"),
-            ("gossip.period_ms", "0"),
-            ("gossip.period_ms", "soon"),
-            ("gossip.phase_ttl_ms", "150"),
-            ("phase.dt_s", "nan"),
-            ("phase.dt_s", "1"),
-            ("membership.rounds", "256"),
-            ("membership.silence_ms", "199"),
-            ("membership.silence_heartbeat_ms", "5000"),
-            ("membership.ttl_ms", "11700"),
-            ("metrics.listen", "7409"),
-            ("log.level", "loud"),
-            ("node.role", "king"),
-            ("node.name", "Bob"),
-        ] {
-            let failure = read(&[(key, value)]).unwrap_err();
-            assert_eq!((failure.exit, failure.code.as_str()), (2, "bad_setting"));
-            let allowed = KEYS.iter().find(|it| it.name == key).unwrap().allowed;
-            for word in [key, value, allowed, "command line"] {
-                assert!(failure.message.contains(word), "{word} in {failure}");
-            }
-        }
-    }
-
-    #[test]
-    fn where_two_values_disagree_both_are_named() {
-        let failure = read(&[("gossip.period_ms", "900")]).unwrap_err();
-        assert!(failure.message.contains("gossip.phase_ttl_ms = 1000"));
-        assert_eq!(failure.hint, "gossip.period_ms is 900 (from command line)");
-    }
-
-    #[test]
-    fn the_layers_lie_on_one_another_and_say_so() {
-        let dir = std::env::temp_dir().join(format!("chorus-layers-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let file = dir.join("chorus.toml");
-        std::fs::write(
-            &file,
-            "[gossip]\nperiod_ms = 50\nnews_ms = 60\nheartbeat_ms = 70\n[store]\n",
-        )
-        .unwrap();
-        let environment = [
-            ("CHORUS__GOSSIP__NEWS_MS", "61"),
-            ("CHORUS__GOSSIP__HEARTBEAT_MS", "71"),
-            ("CHORUS_DIR", "elsewhere"),
-        ];
-        let environment = environment.map(|(k, v)| (k.to_string(), v.to_string()));
-        let flags = [("gossip.heartbeat_ms".to_string(), "72".to_string())];
-        let values = layers::read(&file, environment.into_iter(), &flags).unwrap();
-        let said = |key| (values[key].value.clone(), values[key].origin.to_string());
-        let told = |n, origin: &str| (Value::Integer(n), origin.to_string());
-        assert_eq!(said("gossip.phase_ttl_ms"), told(1000, "default"));
-        assert_eq!(
-            said("gossip.period_ms"),
-            told(50, &file.display().to_string())
-        );
-        assert_eq!(said("gossip.news_ms"), told(61, "$CHORUS__GOSSIP__NEWS_MS"));
-        assert_eq!(said("gossip.heartbeat_ms"), told(72, "command line"));
-        std::fs::remove_dir_all(dir).unwrap();
-    }
-
-    #[test]
-    fn ports_follow_from_the_first() {
-        let ports = read(&[("net.listen", "[::1]:7400")]).unwrap().ports;
-        let listed = [ports.router, ports.publisher, ports.subscriber, ports.door];
-        assert_eq!(listed, [7400, 7401, 7402, 7404]);
-        assert_eq!(
-            read(&[("net.listen", "127.0.0.1:0")]).unwrap().ports.door,
-            0
-        );
-    }
-}
+mod tests;

@@ -39,6 +39,15 @@ fn demo(nodes: &str, killed: &str) {
     assert_eq!(told["dir"], path);
     assert!(told["detect_ms"].is_u64() && told["recover_ms"].is_u64());
     assert!(told["order"].as_f64() >= Some(0.95), "{told}");
+    // Who was dead while it was written has read it.
+    let memory = &told["memory"];
+    assert_eq!(memory["read_on"], killed);
+    assert!(
+        memory["read_ms"].is_u64() && memory["written_on"] != killed,
+        "{told}"
+    );
+    let file = std::fs::read_to_string(dir.join("memory.jsonl")).expect("its file");
+    assert_eq!(memory["lines"], file.lines().count());
 
     // It has stopped all it started, so nobody answers and every home is free.
     let home = dir.join(killed);

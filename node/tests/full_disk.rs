@@ -207,6 +207,64 @@ fn a_revocation_made_on_a_full_disk_waits_and_says_so() {
     until("it is made by itself", SOON, || number(&op, "members") == 1);
 }
 
+#[test]
+fn memory_on_a_full_disk_reads_on_and_acknowledges_nothing() {
+    let Some(disk) = Tmpfs::mount("memory on a full disk", "24m") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut op = Process::new(disk.path(), "operator", None);
+    found(&op, "127.0.0.1");
+    op.start();
+    let mut s1 = Process::new(dir.path(), "s1", None);
+    enrol(&op, &s1, ["coordinator", "s1", "s1"], &["127.0.0.1"]);
+    s1.start();
+    let put = |node: &Process, key: &str, more: &[&str]| {
+        said(node, &[&["memory", "put", key, key], more].concat())
+    };
+    let get = |node: &Process, key: &str| said(node, &["memory", "get", key, "--local"]);
+    until("two copies", SOON, || {
+        put(&op, "before", &["--quorum", "2", "--timeout", "1s"]).0 == Some(0)
+    });
+
+    let filler = disk.fill();
+    for more in [
+        &[][..],
+        &["--quorum", "1"],
+        &["--quorum", "2", "--timeout", "1s"],
+    ] {
+        let (exit, failure) = put(&op, "refused", more);
+        assert_eq!(
+            (exit, &failure["code"]),
+            (Some(1), &"not_written".into()),
+            "{failure}"
+        );
+        let message = failure["message"].as_str().unwrap();
+        assert!(message.contains("disk is full"), "{message}");
+    }
+    assert_eq!(get(&op, "refused").0, Some(1), "not acknowledged, and read");
+    assert_eq!(get(&op, "before").1["values"][0]["value"], "before");
+    // What others write has one copy until there is room.
+    let (exit, few) = put(&s1, "meanwhile", &["--quorum", "2", "--timeout", "1s"]);
+    assert_eq!((exit, &few["replicas"]), (Some(5), &1.into()), "{few}");
+    assert_eq!(get(&op, "meanwhile").0, Some(1));
+    assert_eq!(said(&op, &["memory", "verify"]).0, Some(0));
+
+    disk.empty(&filler);
+    until("what others wrote is fetched", SOON, || {
+        get(&op, "meanwhile").0 == Some(0)
+    });
+    assert_eq!(put(&op, "after", &["--quorum", "2"]).0, Some(0));
+    op.kill();
+    op.start();
+    for key in ["before", "meanwhile", "after"] {
+        assert_eq!(get(&op, key).1["values"][0]["value"], key);
+    }
+    let digest = |node: &Process| node.status().unwrap_or_default()["memory"]["digest"].take();
+    until("of one mind", SOON, || digest(&op) == digest(&s1));
+    assert_eq!(said(&op, &["memory", "verify"]).0, Some(0));
+}
+
 /// A library that makes `fdatasync` fail as soon as a file is there.
 fn failing_sync(dir: &Path) -> Option<PathBuf> {
     let (source, library) = (dir.join("fail.c"), dir.join("fail.so"));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chorus_actors::Snapshot;
 use chorus_protocol::gossip::PeerView;
 use chorus_protocol::ids::NodeId;
-use chorus_protocol::trust::item::Entry;
+use chorus_protocol::trust::item::{Announcement, Entry};
 use chorus_protocol::units::Micros;
 use chorus_protocol::wire::message::PeerState;
 use serde_json::{Value, json};
@@ -33,6 +33,22 @@ pub fn peers(snapshot: &Snapshot, all: bool) -> Vec<Value> {
     rows.chunks(ROWS_A_LINE)
         .map(|rows| json!({"peers": rows}))
         .collect()
+}
+
+/// What the members announced of themselves, as rows of `chorus.timeline/1`.
+pub fn announced(snapshot: &Snapshot) -> Vec<Value> {
+    let named = |node: &NodeId| snapshot.roster.get(node).map(|it| it.entry.name.as_str());
+    let row = |it: &Announcement| {
+        json!({
+            "lamport": it.stamp.lamport,
+            "node": it.node.to_string(),
+            "name": named(&it.node),
+            "what": "announced",
+            "version": format!("{}@{}", it.node.short(), it.stamp.incarnation.0),
+            "addresses": it.addresses.iter().map(|at| at.host.as_str()).collect::<Vec<_>>(),
+        })
+    };
+    snapshot.roster.announcements().map(row).collect()
 }
 
 /// Members of the roster that live as far as this node knows, with itself.

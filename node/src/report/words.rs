@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::memory::memory_words;
+
 /// Where a node stands in the tree, in words.
 pub(super) fn stands(status: &Value) -> String {
     match (&status["parent"], &status["role"]) {
@@ -168,6 +170,28 @@ pub fn status_words(status: &Value) -> String {
         ),
     );
     line("clock", pairs(status, &["incarnation", "lamport"]));
+    let checkpoint = &status["checkpoint"];
+    if checkpoint["epoch"].is_u64() {
+        let durable = words(&checkpoint["durable_epoch"]);
+        let whole = &checkpoint["durable_whole_epoch"];
+        let durable = match *whole == checkpoint["durable_epoch"] {
+            true => durable,
+            false => format!(
+                "{durable} (a fragment; the last whole here: {})",
+                words(whole)
+            ),
+        };
+        line(
+            "memory",
+            format!(
+                "checkpoint of epoch {}: {} members, {}; the last durable epoch: {durable}",
+                words(&checkpoint["epoch"]),
+                words(&checkpoint["members"]),
+                words(&checkpoint["state"]),
+            ),
+        );
+    }
+    line("memory", memory_words(&status["memory"]));
     line(
         "storage",
         pairs(&status["storage"], &["state", "unwritten"]),

@@ -32,12 +32,13 @@ pub struct Key {
 }
 
 /// The sections of the file.
-pub const SECTIONS: [&str; 9] = [
+pub const SECTIONS: [&str; 10] = [
     "node",
     "net",
     "gossip",
     "phase",
     "membership",
+    "memory",
     "store",
     "limits",
     "metrics",
@@ -66,7 +67,7 @@ const fn key(
 const LABEL: &str = "empty, or 1 to 24 of a-z, 0-9, - _ . :";
 
 /// Every setting, in the order in which people read them.
-pub const KEYS: [Key; 26] = [
+pub const KEYS: [Key; 29] = [
     key(
         "node.name",
         Kind::Text,
@@ -227,6 +228,28 @@ pub const KEYS: [Key; 26] = [
         "5000",
         "1 to 600000 ms",
         "Between two tries to get back to a better parent.",
+    ),
+    key(
+        "memory.copies",
+        Kind::Whole(1, 100),
+        "20",
+        "1 to 100; the same on every node of a mesh",
+        "How many nodes hold each key, or all where there are fewer. Kademlia's k.",
+    ),
+    key(
+        "memory.bytes_max",
+        Kind::Whole(1_048_576, 1_099_511_627_776),
+        "1073741824",
+        "1048576 to 1099511627776 bytes",
+        "What this node's memory may come to, without the files' overhead; more is refused. A \
+         wild guess, 1 GiB.",
+    ),
+    key(
+        "memory.checkpoint_s",
+        Kind::Whole(2, 86_400),
+        "60",
+        "2 to 86400 s",
+        "Between two checkpoints of the phase vector, at least. The mathematics' one a minute.",
     ),
     key(
         "metrics.listen",

@@ -233,11 +233,16 @@ pub fn uses(text: &str) -> Result<u32, Failure> {
 
 /// How long a token is valid.
 pub fn ttl(text: &str) -> Result<Duration, Failure> {
+    span("--ttl", text)
+}
+
+/// The span of a flag.
+pub fn span(flag: &str, text: &str) -> Result<Duration, Failure> {
     let allowed = "allowed is 1s to 366d, a number and s, m, h or d";
     seconds(text)
         .filter(|s| (1..=TTL_S_MAX).contains(s))
         .map(Duration::from_secs)
-        .ok_or_else(|| bad_flag("--ttl", text, allowed))
+        .ok_or_else(|| bad_flag(flag, text, allowed))
 }
 
 /// `90s`, `15m`, `24h` or `7d` in seconds.

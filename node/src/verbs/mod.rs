@@ -1,16 +1,20 @@
 //! Verbs: one file for each thing that can be asked.
 
+pub mod checkpoint;
 pub mod config;
+pub mod conflicts;
 pub mod demo;
 pub mod doctor;
 pub mod init;
 pub mod invite;
 pub mod join;
+pub mod memory;
 pub mod peers;
 mod recall;
 pub mod revoke;
 pub mod run;
 pub mod status;
+pub mod timeline;
 pub mod up;
 
 use chorus_actors::transport::sockets::CurveKeys;

@@ -143,7 +143,7 @@ async fn serve(listener: &UnixListener, waiting: &Failure) {
     }});
     let line = format!("{line}\n");
     let accept = async || listener.accept().await.map(|(stream, _)| stream);
-    let one = |stream| tell(stream, line.clone());
+    let one = |stream, _| tell(stream, line.clone());
     connections::serve("the control socket", accept, one).await;
 }
 

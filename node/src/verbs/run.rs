@@ -126,6 +126,7 @@ async fn once(
     let ended = match announce(&node, &home, &settings.advertise, metrics.as_ref()) {
         Ok(control) => {
             let (live, asked) = live::channel();
+            let live = live.with_memory(node.memory());
             notify::ready();
             listens.send_modify(|starts| *starts += 1);
             let told = notify::keep(live.clone());
@@ -167,6 +168,7 @@ fn announce(
         "publisher": bound.publisher,
         "subscriber": bound.subscriber,
         "door": bound.door,
+        "memory": node.memory_address(),
         "advertise": advertise,
         "metrics": metrics.map(|address| format!("http://{address}/metrics")),
         "control": control::path(home),

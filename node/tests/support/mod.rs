@@ -98,6 +98,13 @@ impl Process {
         self.child = None;
     }
 
+    /// The code with which it ended by itself, if it has.
+    pub fn ended(&mut self) -> Option<i32> {
+        let status = self.child.as_mut()?.try_wait().unwrap()?;
+        self.child = None;
+        status.code()
+    }
+
     /// Sends a signal, as `kill -SIGNAL` does.
     pub fn signal(&self, signal: &str) {
         let pid = self.child.as_ref().unwrap().id().to_string();

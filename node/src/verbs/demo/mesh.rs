@@ -216,8 +216,8 @@ impl Mesh {
         command
     }
 
-    /// Runs a verb to its end; what it printed.
-    async fn chorus(&self, at: usize, words: &[&str], net: bool) -> Result<String, Failure> {
+    /// Runs a verb in a node's home to its end; what it printed.
+    pub async fn chorus(&self, at: usize, words: &[&str], net: bool) -> Result<String, Failure> {
         let mut command = self.command(at);
         command.args(words);
         if net {

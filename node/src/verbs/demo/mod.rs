@@ -1,8 +1,10 @@
 //! `demo`: a real mesh on this machine, every node a process of its own over loopback; one
-//! is killed with SIGKILL, and the mesh is watched noticing it and becoming whole again.
+//! is killed with SIGKILL, and the mesh is watched noticing it and becoming whole again, with
+//! what was written meanwhile.
 
 mod cast;
 mod mesh;
+mod notes;
 mod picture;
 
 use std::path::PathBuf;
@@ -29,6 +31,10 @@ struct Tale {
     killed: String,
     detect_ms: u64,
     recover_ms: u64,
+    /// Who imported the notes while the other was dead.
+    wrote: String,
+    /// Until that one had them, once it was back and coupled.
+    read_ms: u64,
     statuses: Vec<Value>,
 }
 
@@ -101,6 +107,15 @@ async fn tell(mesh: &mut Mesh) -> Result<Tale, Failure> {
     let detect_ms = at.elapsed().as_millis() as u64;
     say(&format!("the operator knows after {detect_ms} ms"));
 
+    let writer = (0..count).rev().find(|at| *at != victim).unwrap_or(0);
+    let wrote = mesh.players[writer].seat.name.clone();
+    notes::import(mesh, writer).await?;
+    let (lines, path) = (notes::count(), notes::path(mesh));
+    say(&format!(
+        "{lines} lines of {} were imported at {wrote}",
+        path.display()
+    ));
+
     let at = Instant::now();
     mesh.start(victim).await?;
     say(&format!("{killed} was started again"));
@@ -116,11 +131,15 @@ async fn tell(mesh: &mut Mesh) -> Result<Tale, Failure> {
     }
     let recover_ms = at.elapsed().as_millis() as u64;
     say(&format!("it is back and coupled after {recover_ms} ms"));
+    let read_ms = notes::until_read(mesh, victim).await?.as_millis() as u64;
+    say(&format!("it reads all {lines} lines {read_ms} ms later"));
     let statuses = until_whole(mesh).await?;
     Ok(Tale {
         killed,
         detect_ms,
         recover_ms,
+        wrote,
+        read_ms,
         statuses,
     })
 }
@@ -177,6 +196,12 @@ fn show(ctx: &Context, mesh: &Mesh, tale: &Tale) -> Result<(), Failure> {
         "detect_ms": tale.detect_ms,
         "recover_ms": tale.recover_ms,
         "order": tale.statuses[0]["phase"]["order"],
+        "memory": {
+            "lines": notes::count(),
+            "written_on": tale.wrote,
+            "read_on": tale.killed,
+            "read_ms": tale.read_ms,
+        },
     });
     let back = format!(
         "{} was killed: known after {:.1} s, back and coupled {:.1} s after its restart",
@@ -184,9 +209,15 @@ fn show(ctx: &Context, mesh: &Mesh, tale: &Tale) -> Result<(), Failure> {
         tale.detect_ms as f64 / 1e3,
         tale.recover_ms as f64 / 1e3
     );
+    let memory = format!(
+        "meanwhile {} lines went into memory at {}; {} read them when it was back",
+        notes::count(),
+        tale.wrote,
+        tale.killed
+    );
     let picture = picture::draw(&seats, &tale.statuses, &tale.killed);
     let homes = format!("homes and logs: {}", mesh.dir.display());
-    ctx.answer(&answer, &format!("{picture}\n\n{back}\n{homes}"))
+    ctx.answer(&answer, &format!("{picture}\n\n{back}\n{memory}\n{homes}"))
 }
 
 /// Progress, for people.

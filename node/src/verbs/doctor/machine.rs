@@ -139,6 +139,7 @@ pub fn ports(settings: &Settings) -> Vec<Check> {
         wanted.router,
         wanted.publisher,
         wanted.subscriber,
+        wanted.memory,
         wanted.door,
     ];
     let taken = |port: u16| {

@@ -186,6 +186,7 @@ fn running(health: &Value) -> Vec<Check> {
         checks.push(Check::new("phases", Grade::Warn, detail));
     }
     checks.extend(state::checks(health));
+    checks.extend(state::memory(&health["memory"]));
     checks
 }
 

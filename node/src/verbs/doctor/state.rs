@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::check::{Check, Grade};
-use crate::report::{REWOUND_HINT, rewound};
+use crate::report::{REWOUND_HINT, memory_words, rewound};
 
 /// The disk now, the store, the journal and the small files as this start found them; who runs
 /// twice.
@@ -50,6 +50,17 @@ pub fn checks(health: &Value) -> Vec<Check> {
         );
     }
     checks
+}
+
+/// What memory holds, what its copies are good for, and whether there is room for more.
+pub fn memory(memory: &Value) -> Option<Check> {
+    let (bytes, max) = (memory["bytes"].as_u64()?, memory["bytes_max"].as_u64()?);
+    let detail = memory_words(memory);
+    Some(match bytes < max - max / 10 {
+        true => Check::new("memory", Grade::Ok, detail),
+        false => Check::new("memory", Grade::Warn, format!("nearly full: {detail}"))
+            .hint("delete what is not needed, or raise memory.bytes_max and start the node again"),
+    })
 }
 
 /// Whether what must be kept is kept.
@@ -138,6 +149,17 @@ mod tests {
                 .iter()
                 .all(|row| row.name != "twins")
         );
+    }
+
+    #[test]
+    fn memory_that_is_nearly_full_is_said() {
+        let grade = |bytes: u64| {
+            let memory = json!({"bytes": bytes, "bytes_max": 1000, "survival": null});
+            super::memory(&memory).map(|it| (it.grade, it.hint.is_empty()))
+        };
+        assert_eq!(grade(899), Some((Grade::Ok, true)));
+        assert_eq!(grade(900), Some((Grade::Warn, false)));
+        assert!(super::memory(&Value::Null).is_none());
     }
 
     #[test]

@@ -1,0 +1,85 @@
+//! The timeline: one order on both nodes, no effect before its cause, and nothing in it that
+//! does not stand.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::node::{Node, until};
+
+/// Far beyond what two nodes need to compare.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn events(node: &Node, words: &[&str]) -> (Vec<Value>, Value) {
+    let mut said = node.run(&[&["--json", "timeline"], words].concat()).json();
+    let Value::Array(events) = said["events"].take() else {
+        panic!("no events: {said}");
+    };
+    (events, said)
+}
+
+fn keys<'e>(events: &'e [Value], what: &str) -> Vec<&'e str> {
+    let those = events.iter().filter(|it| it["what"] == what);
+    those.filter_map(|it| it["key"].as_str()).collect()
+}
+
+#[test]
+fn two_nodes_print_the_same_order_and_no_effect_before_its_cause() {
+    let nodes @ [op, s1] = &Node::pair();
+    // Each answers what the other has written, so each is the cause of the next.
+    for round in 0..6 {
+        let (writer, reader) = (&nodes[round % 2], &nodes[(round + 1) % 2]);
+        let (name, value) = (format!("step-{round}"), round.to_string());
+        writer.done(&["put", &name, &value]);
+        until("the other has read it", PATIENCE, || {
+            reader.memory(&["get", &name]).stdout.trim() == value
+        });
+    }
+    s1.done(&["put", "step-2", "22"]);
+    until("op has it", PATIENCE, || {
+        op.memory(&["get", "step-2"]).stdout.trim() == "22"
+    });
+    op.done(&["rm", "step-0"]);
+    until("both print the same", PATIENCE, || {
+        let digest = |node| events(node, &[]).1["digest"].clone();
+        digest(op) == digest(s1) && !keys(&events(s1, &[]).0, "deleted").is_empty()
+    });
+
+    let (all, said) = events(op, &[]);
+    assert_eq!(
+        (&said["whole"], &said["damaged"]),
+        (&true.into(), &0.into())
+    );
+    let times: Vec<_> = all.iter().map(|it| it["lamport"].as_u64()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    let step = |n: u8| format!("shared/step-{n}");
+    let wanted = [1, 3, 4, 5, 2].map(step);
+    assert_eq!(keys(&all, "wrote"), wanted, "each write in its turn");
+    assert_eq!(keys(&all, "deleted"), [step(0)]);
+    let announced = all.iter().filter(|it| it["what"] == "announced");
+    let mut announced: Vec<_> = announced.map(|it| it["name"].as_str()).collect();
+    announced.sort_unstable();
+    assert_eq!(announced, [Some("op"), Some("s1")]);
+
+    let words = s1.run(&["timeline", "--last", "2"]);
+    let lines: Vec<&str> = words.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "a head and two: {}", words.stdout);
+    assert!(lines[1].contains("s1  ") && lines[1].ends_with("wrote shared/step-2, 2 bytes"));
+    assert!(lines[2].contains("op  ") && lines[2].ends_with("deleted shared/step-0"));
+    let short = said["digest"].as_str().map(|it| &it[..16]);
+    assert!(
+        words.stderr.contains(short.expect("a digest")),
+        "{}",
+        words.stderr
+    );
+
+    let since = all.last().map(|it| it["lamport"].to_string());
+    let (late, _) = events(op, &["--since", &since.expect("an event")]);
+    assert_eq!(keys(&late, "deleted"), [step(0)]);
+    assert_eq!(late.len(), 1);
+    assert_eq!(
+        events(op, &["step-4"]).0.len(),
+        1,
+        "by prefix, without announcements"
+    );
+}
