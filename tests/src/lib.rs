@@ -1,3 +1,6 @@
-//! What the tests of the whole stand on: the simulated world.
+//! What the tests of the whole stand on: the simulated world, and those of checkpoints and of
+//! memory.
 
+pub mod epochs;
+pub mod memory;
 pub mod world;

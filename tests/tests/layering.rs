@@ -129,6 +129,19 @@ fn no_crate_depends_on_one_to_its_right() {
     }
 }
 
+/// What carries memory on the wire is one crate's business; `tidy` holds it to one folder.
+#[test]
+fn only_actors_depends_on_libp2p() {
+    for (name, used) in dependencies() {
+        let found = used.iter().find(|used| used.starts_with("libp2p"));
+        assert_eq!(
+            found.is_some(),
+            name == "chorus-actors",
+            "{name}: {found:?}"
+        );
+    }
+}
+
 #[test]
 fn no_crate_names_what_belongs_to_another_layer() {
     let all = dependencies();

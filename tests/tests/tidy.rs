@@ -175,6 +175,27 @@ fn protocol_stays_pure() {
     none(findings, "protocol names what is not pure");
 }
 
+/// One folder speaks with it; the others speak of members, keys and bytes. The bench of memory
+/// has it for a yardstick.
+#[test]
+fn only_the_realms_and_their_yardstick_name_libp2p() {
+    let mut findings = Vec::new();
+    let mut inside = 0;
+    for source in sources("rs") {
+        let is_realm = source.path.starts_with("actors/src/memory/realm/")
+            || source.path == "actors/benches/memory/bare.rs";
+        for (at, line) in source.code() {
+            let names = line.contains("libp2p");
+            inside += usize::from(names && is_realm);
+            if names && !is_realm && !source.path.starts_with("tests/tests/") {
+                findings.push(format!("{}:{at}", source.path));
+            }
+        }
+    }
+    assert!(inside > 0, "no line names it: the walk is broken");
+    none(findings, "libp2p outside actors/src/memory/realm");
+}
+
 /// The example of a client is one file that a person reads in a sitting.
 #[test]
 fn the_agent_stays_short() {

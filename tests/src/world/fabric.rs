@@ -195,7 +195,7 @@ impl Fabric {
 }
 
 /// The key of one machine: a function of its number.
-fn key(at: u64) -> Identity {
+pub fn key(at: u64) -> Identity {
     let mut seed = [0x5a; 32];
     seed[..8].copy_from_slice(&at.to_be_bytes());
     Identity::from_seed(&seed)
