@@ -2,7 +2,8 @@
 # The measures: release build, static, on this machine. At most 25 minutes, of which the
 # first build takes some.
 #
-#   scripts/bench.sh [NAME...]    all, or some of: frame rest coupling lead many scale
+#   scripts/bench.sh [NAME...]    all, or some of: frame store memory checkpoint rest records
+#                                 coupling lead many scale
 #
 # Each line says what was measured and, in brackets, the goal. Nothing fails because it
 # was slow; what else runs on the machine is part of what is measured, so the load is
@@ -13,12 +14,14 @@ cd "$(dirname "$0")/.."
 . scripts/needs.sh
 
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(frame rest coupling lead many scale)
+[ ${#names[@]} -gt 0 ] ||
+    names=(frame store memory checkpoint rest records coupling lead many scale)
 for name in "${names[@]}"; do
     case $name in
-    frame | rest | coupling | lead | many | scale) ;;
+    frame | store | memory | checkpoint | rest | records | coupling | lead | many | scale) ;;
     *)
-        echo "usage: scripts/bench.sh [frame] [rest] [coupling] [lead] [many] [scale]" >&2
+        echo "usage: scripts/bench.sh [frame] [store] [memory] [checkpoint] [rest] [records]" \
+            "[coupling] [lead] [many] [scale]" >&2
         exit 2
         ;;
     esac
@@ -40,6 +43,9 @@ chorus=$target/$triple/release/chorus
 
 load() { echo "load $(cut -d' ' -f1-3 /proc/loadavg) on $(nproc) cores"; }
 frame() { cargo bench --quiet "${flags[@]}" -p chorus-tests --bench frame; }
+store() { cargo bench --quiet "${flags[@]}" -p chorus-tests --bench store; }
+checkpoint() { cargo bench --quiet "${flags[@]}" -p chorus-tests --bench checkpoint; }
+memory() { cargo bench --quiet "${flags[@]}" -p chorus-actors --bench memory; }
 floor() { cargo bench --quiet "${flags[@]}" -p chorus-tests --bench floor; }
 mesh() { timeout 300 python3 scripts/bench_mesh.py "$chorus" "$@"; }
 
@@ -66,7 +72,7 @@ for name in "${names[@]}"; do
     begun=$SECONDS
     echo "== $name"
     case $name in
-    frame | lead | scale) "$name" ;;
+    frame | store | memory | checkpoint | lead | scale) "$name" ;;
     *) mesh "$name" ;;
     esac || { echo "FAILED $name" && failed=1; }
     echo "   ($((SECONDS - begun)) s)"

@@ -7,6 +7,8 @@
                                                a lead of 30 against its signatures alone, and
                                                against what bare libzmq takes (% of a core)
     bench_mesh.py CHORUS many                  136 nodes alive together
+    bench_mesh.py CHORUS records               memory of a node with 100,000 records of 200 B, and
+                                               after its restart
 
 CHORUS is the binary. Nothing is asserted: each line says what was measured and, in
 brackets, the goal. Standard library only.
@@ -72,6 +74,11 @@ class Node:
         if status is None:
             return False
         return status["peers"]["live"] == count - 1 and status["phase"]["live"] == count
+
+    def stop(self):
+        """Ends the process, and waits for that."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
 
     def cpu(self):
         """Seconds of CPU that the process has used. Not /proc/PID/stat: it counts in ticks
@@ -250,9 +257,39 @@ def many(chorus):
               f"all together {sum(rss):.0f} MB, {sum(cpu):.0f} % of a core")
 
 
+def records(chorus):
+    count, size = 100_000, 200
+    with Mesh(chorus) as mesh:
+        node = mesh.nodes[0]
+        (rss, _, _) = node.memory()
+        lines = os.path.join(mesh.dir, "records.jsonl")
+        with open(lines, "w") as file:
+            for k in range(count):
+                # White space between the parts is not kept: none, so that it is `size` bytes.
+                head = f'{{"id":"{k:06}","text":"'
+                file.write(head + "x" * (size - len(head) - 2) + '"}\n')
+        begun = time.monotonic()
+        mesh.run(node, "memory", "import", lines, "--key", "id")
+        took = time.monotonic() - begun
+        time.sleep(5)
+        (full, anon, _) = node.memory()
+        print(f"{count} records of {size} bytes: imported in {took:.1f} s; {full:.1f} MB resident "
+              f"(80), of it {anon:.1f} MB anonymous; {rss:.1f} MB before")
+        node.stop()
+        begun = node.start()
+        wait(node.status, 60, "the node to run again")
+        took = time.monotonic() - begun
+        time.sleep(5)
+        held = node.status()["memory"]["records"]
+        (full, anon, _) = node.memory()
+        print(f"    after a restart, which took {took:.1f} s, with {held}: {full:.1f} MB resident "
+              f"(80), of it {anon:.1f} MB anonymous")
+
+
 def main():
     chorus, what, *rest_of = sys.argv[1:]
-    {"rest": rest, "coupling": coupling, "lead": lead, "many": many}[what](
+    {"rest": rest, "coupling": coupling, "lead": lead, "many": many,
+     "records": records}[what](
         os.path.abspath(chorus), *map(float, rest_of))
 
 

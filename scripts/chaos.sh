@@ -2,7 +2,8 @@
 # Breaks a real mesh on purpose and prints what happened: sixteen nodes in three sectors,
 # as containers or as processes in network namespaces, whichever can be made here.
 #
-#   scripts/chaos.sh drill [--short]       every fault in turn; exit 0 only if all rows pass
+#   scripts/chaos.sh drill [--short]       every fault in turn, while memory is written everywhere;
+#                                          exit 0 only if all rows pass and no write is lost
 #   scripts/chaos.sh kill --target lead    one fault
 #   scripts/chaos.sh --help                the verbs and options
 #

@@ -75,6 +75,8 @@ suite frames -p chorus-protocol --test golden --test fuzz  # a million mutated f
 suite phase -p chorus-protocol --test phase_table          # the table, with 30,000 oscillators
 suite flood -p chorus-node --test flood                    # a million bad frames at a live node
 suite kill -p chorus-node --test kill                      # 100 kills under load
+suite outlives -p chorus-node --test outlives              # 100 kills while it writes, disks destroyed
+suite damage -p chorus-node --test damage                  # two nodes of five, damaged 30 times
 suite copied -p chorus-node --test copied                  # a home that runs twice
 suite half -p chorus-node --test half                      # 15 of 30 real nodes die
 suite meshes -p chorus-node --test meshes                  # cuts up to 120 s, losses, pauses, slow legs, restarts
@@ -87,6 +89,7 @@ suite branch -p chorus-tests --test sim_branch
 suite liars -p chorus-tests --test sim_liars
 suite moves -p chorus-tests --test sim_moves
 suite legs -p chorus-tests --test sim_legs
+suite memory -p chorus-tests --test sim_history # 200 seeds of faults at replicated memory
 
 # The faults at whole meshes, and the binary for a Pi.
 native=${CARGO_TARGET_DIR:-$PWD/target}/debug/chorus

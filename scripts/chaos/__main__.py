@@ -11,6 +11,8 @@ import time
 
 from . import compose, namespaces, report, rows
 from .drill import IDLE, START_LIMIT, Drill
+from .ledger import LOST
+from .memory import Memory
 from .watch import Watch
 
 VERBS = {
@@ -23,7 +25,7 @@ VERBS = {
     "fill-disk": "its disk full for --seconds",
     "corrupt": "stopped, bytes of its store flipped, started",
     "storm": "all killed at once",
-    "drill": "all of it in turn; --short: what the gate runs",
+    "drill": "all of it in turn, with memory written all the while; --short: what the gate runs",
 }
 
 
@@ -52,8 +54,9 @@ def parse(words):
     parser.add_argument("--load", action="store_true", help="every core busy meanwhile")
     parser.add_argument("--restart-after", type=float, default=5,
                         help="seconds until a process comes back (namespaces) [%(default)s]")
-    parser.add_argument("--dud", choices=("nothing", "elsewhere"),
-                        help="proves the drill: does nothing, or to another; exit 0 if each row sees")
+    parser.add_argument("--dud", choices=("nothing", "elsewhere", "forget"),
+                        help="proves the drill: does nothing, or to another, or takes a write for "
+                        "acknowledged that never was; exit 0 if each row sees")
     parser.add_argument("--out", help="folder for picture, JSON and logs [a new one in /tmp]")
     parser.add_argument("--json", action="store_true", help="print JSON, not the table")
     parser.add_argument("--override", help="one more compose file, on top (compose)")
@@ -64,6 +67,8 @@ def parse(words):
         parser.error("say what to do: " + ", ".join(VERBS))
     if not 1 <= options.percent <= 100 or options.ms < 1:
         parser.error("--percent is 1 to 100, --ms at least 1")
+    if options.dud == "forget" and options.verb not in (None, "drill"):
+        parser.error("--dud forget is of the drill: only that writes memory")
     if options.seconds is not None and options.seconds <= 0:
         parser.error("--seconds is above 0")
     wanted = options.only.split(",") if options.only else []
@@ -151,7 +156,7 @@ class Run:
 
     def __init__(self, options, kind, out):
         self.options, self.kind, self.out = options, kind, out
-        self.world = self.watch = None
+        self.world = self.watch = self.memory = None
         self.busy, self.results, self.samples, self.bands = [], [], [], []
 
     def begin(self):
@@ -166,11 +171,13 @@ class Run:
         for line in (self.world.look_inside(), self.world.look_between()):
             if line:
                 say(line)
+        if self.options.verb == "drill":
+            self.memory = Memory(self.world, say)
 
     def rows(self, wanted):
         rng = random.Random(self.options.seed)
         for number, row in enumerate(wanted):
-            drill = Drill(self.world, self.watch, self.options, say, self.bands)
+            drill = Drill(self.world, self.watch, self.memory, self.options, say, self.bands)
             self.results.append(drill.row(row, rng, self.options.short))
             is_last = number + 1 == len(wanted)
             if self.results[-1]["recover_s"] is None and not is_last:
@@ -180,7 +187,10 @@ class Run:
 
     def end(self, out, keep=False):
         """Ends the mesh; its logs go to `out`."""
-        world, watch, self.watch = self.world, self.watch, None
+        world, watch, memory = self.world, self.watch, self.memory
+        self.watch = self.memory = None
+        if memory:
+            memory.close()
         if watch:
             watch.close()
         if world is None:
@@ -217,8 +227,9 @@ def tell(run, out, stopped, wanted):
         print(f"FAILED: {stopped}", file=sys.stderr)
         return 1
     if options.dud:
-        red = sum(any(why.startswith(IDLE) for why in row["wrong"]) for row in results)
-        say(f"{red} of {wanted} rows saw that the fault does not act")
+        wrong = LOST if options.dud == "forget" else IDLE
+        red = sum(any(why.startswith(wrong) for why in row["wrong"]) for row in results)
+        say(f"{red} of {wanted} rows saw it: {wrong}")
         return 0 if red == wanted else 1
     passed = sum(row["ok"] for row in results)
     say(f"{passed} of {wanted} rows passed")

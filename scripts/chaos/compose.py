@@ -135,6 +135,10 @@ class Compose(World):
     def stop(self, node):
         run(self.docker, "stop", "-t", "20", self.container(node))
 
+    def kill(self, node):
+        # Unlike the signal alone it is an order: the restart policy leaves it.
+        run(self.docker, "kill", self.container(node))
+
     def start_again(self, node):
         run(self.docker, "start", self.places[node.name][0])
 
@@ -174,8 +178,8 @@ class Compose(World):
         text = run("nsenter", "-t", node.pid, "-n", "ip", "-j", "link")
         return any(it.get("ifname", "lo") != "lo" for it in json.loads(text))
 
-    def verb(self, node, *words):
-        return run(self.docker, "exec", self.container(node), "/chorus", *words)
+    def command(self, node, *words):
+        return (self.docker, "exec", self.container(node), "/chorus", *words)
 
     def join_ghost(self, token):
         run(self.docker, "exec", self.container(self.root), "/chorus",

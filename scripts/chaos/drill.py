@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+from .ledger import Write
 from .world import SMALL_DISK
 
 START_LIMIT = 90
@@ -13,8 +14,9 @@ IDLE = "the fault does not act"
 
 
 class Drill:
-    def __init__(self, world, watch, options, say, bands):
+    def __init__(self, world, watch, memory, options, say, bands):
         self.world, self.watch, self.options, self.say = world, watch, options, say
+        self.memory = memory  # or None, where nothing is written
         self.bands = bands  # (from, to, label) for the picture
 
     def _targets(self, row, rng):
@@ -28,7 +30,7 @@ class Drill:
 
     def _aim(self, targets):
         """Whom it is done to: the targets, or, to prove the drill, nobody or another."""
-        if self.options.dud is None:
+        if self.options.dud not in ("nothing", "elsewhere"):
             return targets
         if self.options.dud == "nothing":
             return []
@@ -40,6 +42,7 @@ class Drill:
         targets = self._targets(row, rng)
         fault = row.make(world, targets, self._aim(targets), self.options,
                          **((row.short or {}) if short else {}))
+        fault.memory = self.memory
         label = row.label.format(fault.seconds)
         result = {"fault": label, "row": row.key,
                   "target": "all" if len(targets) == len(world.nodes) else
@@ -53,6 +56,11 @@ class Drill:
         ids = {node.name: node.id for node in world.nodes}
         watch.queue = watch.rss = 0
         fault.look()
+        if self.memory:
+            self.memory.go(targets, fault.careful)
+            if self.options.dud == "forget":
+                self.memory.ledger.add(Write(world.root.name, f"shared/dud/{row.key}", "1", 0,
+                                             acked=True, is_done=True))
         begun_wall, begun = time.time(), time.monotonic()
         try:
             self._act(fault, begun, result, wrong)
@@ -64,6 +72,7 @@ class Drill:
         live, whole, missing = watch.until_whole(ended, row.limit)
         offset = ended - since
         wrong += fault.after()
+        memory = self._memory(fault, row.limit, "proof" in result, wrong)
         time.sleep(SETTLE)
         over = time.monotonic()
         self.bands.append((begun, ended if fault.seconds else begun + (whole or row.limit),
@@ -73,9 +82,8 @@ class Drill:
             wrong.append(f"not whole {row.limit} s after: {'; '.join(missing[:3])}")
         if row.live and (live is None or live + offset > row.live):
             wrong.append(f"not live everywhere within {row.live} s")
-        excused = set() if fault.reachable else {node.name for node in targets}
         back = None if whole is None else whole + offset
-        deaths, detect = self._deaths(begun, begun_wall, over, excused,
+        deaths, detect = self._deaths(begun, begun_wall, over, fault,
                                       None if whole is None else ended - begun + whole)
         if deaths:
             wrong.append("evicted although it could be reached: " + self._words(deaths))
@@ -87,7 +95,7 @@ class Drill:
         result |= {
             "detect_s": detect, "recover_s": back,
             "live_s": None if live is None else live + offset,
-            "acked_writes_lost": None, "split_decisions": None, "false_deaths": len(deaths),
+            **memory, "split_decisions": None, "false_deaths": len(deaths),
             "most_counted": max((live for at, _, live, _ in list(watch.samples)
                                  if begun <= at <= over), default=None),
             "peak_queue": watch.queue, "rss_max_mb": round(watch.rss, 1),
@@ -96,23 +104,44 @@ class Drill:
         if (result["most_counted"] or 0) > len(world.nodes):
             self.say(f"  note: a node summed up {result['most_counted']} phases "
                      f"of {len(world.nodes)} nodes")
-        self.say(f"  {'ok' if not wrong else 'FAILED: ' + '; '.join(wrong)}"
-                 f"{' (' + result['proof'] + ')' if 'proof' in result else ''}")
+        said = [result["proof"]] if "proof" in result else []
+        if memory["acked_writes"] is not None:
+            said.append(f"{memory['acked_writes']} writes acknowledged so far")
+        self.say(f"  {'ok' if not wrong else 'FAILED: ' + '; '.join(wrong)} ({'; '.join(said)})")
         return result
 
     def _act(self, fault, begun, result, wrong):
         """The fault up to its end, and the proof of it. What fails turns the row red."""
         try:
             fault.begin()
+            acts = time.monotonic()
+            fault.during()
             hold = min(fault.seconds, 3) if self.options.dud else fault.seconds
-            time.sleep(max(0, begun + hold - time.monotonic()))
+            time.sleep(max(0, acts + hold - time.monotonic()))
             result["proof"] = fault.proof()
+            if self.memory and fault.severs:
+                self.memory.ledger.cuts.append((acts, time.monotonic(), fault.parted))
         except ValueError as why:
             wrong.append(f"{IDLE}: {why}")
         except (RuntimeError, OSError, subprocess.SubprocessError, KeyError, TypeError) as why:
             wrong.append(f"the fault could not be made: {type(why).__name__}: {why}")
 
-    def _deaths(self, begun, begun_wall, over, excused, back):
+    def _memory(self, fault, limit, acted, wrong):
+        """What memory adds to a row, now that all is whole."""
+        if not self.memory:
+            return {"acked_writes": None, "acked_writes_lost": None, "memory_s": None}
+        try:
+            nodes = self.world.nodes
+            found, bad = self.memory.check(limit, {*fault.targets[:1], nodes[0], nodes[-1]})
+            wrong += bad
+            if found["memory_s"] is not None and acted:
+                wrong += fault.settled()
+            return found
+        except (RuntimeError, OSError, LookupError, TypeError) as why:
+            wrong.append(f"memory cannot be looked at: {type(why).__name__}: {why}")
+            return {"acked_writes": None, "acked_writes_lost": None, "memory_s": None}
+
+    def _deaths(self, begun, begun_wall, over, fault, back):
         """The pairs (observer, whom) of reachable nodes of which one took the other for
         dead, and when a target was, in seconds. `back` seconds after its begin all
         is whole, and from then on nobody is excused."""
@@ -126,12 +155,12 @@ class Drill:
         deaths, detect = set(), None
         for at, observer, whom in seen:
             late = back is not None and at > back
-            if whom is None or (observer in excused and not late):
+            if whom is None:
                 continue
-            if whom in excused and not late:
-                detect = at if detect is None else min(detect, at)
-            else:
+            if late or not fault.parted(observer, whom):
                 deaths.add((observer, whom))
+            elif observer not in fault.names:
+                detect = at if detect is None else min(detect, at)
         return deaths, detect
 
     @staticmethod

@@ -1,9 +1,7 @@
-"""The faults. Each has `targets`, which it is meant for, and `aimed`, which it is done to:
+"""The faults of processes and lines. Each has `targets`, which it is meant for, and `aimed`, which it is done to:
 the same, unless the drill proves itself. What it says of its effect it reads at the targets."""
 
 import contextlib
-import errno
-import hashlib
 import os
 import random
 import signal
@@ -17,14 +15,19 @@ from .world import start_of, state_of
 
 class Fault:
     """`begin`, then `seconds` of it, then `proof` and `end`. `crashes`: a target comes back
-    as a new run. `reachable`: a target may not be taken for dead meanwhile."""
+    as a new run. `reachable`: a target may not be taken for dead meanwhile. `severs`: nothing
+    passes between those that are `parted`. `careful`: what only its disk has may be lost."""
 
     seconds = 0
     crashes = False
     reachable = False
+    severs = False
+    careful = False
+    memory = None  # set where a drill writes memory
 
     def __init__(self, world, targets, aimed, options):
         self.world, self.targets, self.aimed, self.options = world, targets, aimed, options
+        self.names = {node.name for node in targets}
         self.rng = random.Random(options.seed)
         # What `end` undoes, however far `begin` came.
         self.pids, self.done = [], []
@@ -36,8 +39,15 @@ class Fault:
     def begin(self):
         raise NotImplementedError
 
+    def during(self):
+        """What is done as soon as it acts."""
+
     def end(self):
         pass
+
+    def parted(self, one, other):
+        """Whether one of these names may take the other for dead meanwhile."""
+        return not self.reachable and (one in self.names or other in self.names)
 
     def proof(self):
         """What shows that it acts on the targets; ValueError says that it does not."""
@@ -45,6 +55,10 @@ class Fault:
 
     def after(self):
         """What must hold besides once all is whole: the list of what does not."""
+        return []
+
+    def settled(self):
+        """The same, of memory, once it is the same everywhere."""
         return []
 
     def _gone(self, wait=3):
@@ -124,6 +138,12 @@ class Drop(Fault):
         super().__init__(*words)
         self.seconds, self.percent, self.hooks = seconds, percent, hooks
         self.reachable = percent < 100
+        # Of what is cut one way only, something may still arrive.
+        self.severs = percent == 100 and len(hooks) == 2
+
+    def doors(self):
+        """Where there are rules."""
+        return self.targets
 
     def begin(self):
         self.pids = [node.pid for node in self.aimed]
@@ -132,7 +152,7 @@ class Drop(Fault):
 
     def proof(self):
         said = []
-        for node in self.targets:
+        for node in self.doors():
             hit, seen = net.dropped(node.pid)
             if not hit:
                 raise ValueError(f"{node}: no packet was dropped, of {seen}")
@@ -155,11 +175,11 @@ class CutLeg(Drop):
 
     def __init__(self, *words, seconds=45):
         super().__init__(*words, seconds=seconds)
+        self.severs = False
         self.apart = []
 
     def begin(self):
-        top = self.world.nodes[0]
-        prefix = self.world.addresses_of(top)[0].rsplit(".", 1)[0] + "."
+        prefix = self.world.backbone
         self.pids = [node.pid for node in self.aimed]
         for pid in self.pids:
             net.drop(pid, self.hooks, leg=net.leg_on(pid, prefix))
@@ -182,6 +202,8 @@ class CutLeg(Drop):
 
 class Unplug(Fault):
     """The cable, or the container's network, is taken off."""
+
+    severs = True
 
     def __init__(self, *words, seconds=10):
         super().__init__(*words)
@@ -262,138 +284,3 @@ class Slow(Fault):
         if not getattr(self, "lived", False):
             return ["the delayer died before its time or carried nothing"]
         return []
-
-
-class FillDisk(Fault):
-    """The file system of one home is filled. A member that is enrolled meanwhile gives every
-    node something to write."""
-
-    reachable = True
-    ghost = None
-
-    def __init__(self, *words, seconds=10):
-        super().__init__(*words)
-        self.seconds = seconds
-
-    def begin(self):
-        for node in self.aimed:
-            filler = node.home.parent / "filler"
-            self.done.append(filler)
-            room = os.statvfs(filler.parent)
-            if room.f_bavail * room.f_frsize > 64 << 20:
-                continue  # it has no small disk of its own
-            with open(filler, "wb", buffering=0) as file:
-                try:
-                    while True:
-                        file.write(bytes(65536))
-                except OSError as why:
-                    if why.errno != errno.ENOSPC:
-                        raise
-                try:
-                    while True:
-                        file.write(bytes(512))
-                except OSError:
-                    pass
-        self.ghost = self.world.enrol_ghost()
-
-    def proof(self):
-        for node in self.targets:
-            probe = node.home.parent / "probe"
-            try:
-                probe.write_bytes(bytes(65536))
-            except OSError as why:
-                if why.errno != errno.ENOSPC:
-                    raise
-            else:
-                raise ValueError(f"{node}: a write of 64 KiB went through")
-            finally:
-                probe.unlink(missing_ok=True)
-            end = time.monotonic() + 10
-            while not (status := ask.status(node.control)) \
-                    or status["storage"]["state"] != "STORAGE_FULL":
-                if time.monotonic() > end:
-                    raise ValueError(f"{node}: the status does not say STORAGE_FULL: "
-                                     f"{status and status['storage']}")
-                time.sleep(0.2)
-        return f"ENOSPC, STORAGE_FULL, {status['storage']['unwritten']} unwritten"
-
-    def end(self):
-        for filler in self.done:
-            filler.unlink(missing_ok=True)
-
-    def after(self):
-        end = time.monotonic() + 20
-        wrong = self._storage()
-        while wrong and time.monotonic() < end:
-            time.sleep(0.2)
-            wrong = self._storage()
-        if self.ghost:
-            self.world.drop_ghost(self.ghost)
-        return wrong
-
-    def _storage(self):
-        wrong = []
-        for node in self.targets:
-            status = ask.status(node.control)
-            if not status or status["storage"] != {"state": "OK", "unwritten": 0}:
-                wrong.append(f"{node}: storage {status and status['storage']} "
-                             "20 s after there was room")
-        return wrong
-
-
-class Corrupt(Fault):
-    """Stops a node, flips bytes in its store, and starts it again."""
-
-    crashes = True
-    seconds = 2
-
-    def _sums(self):
-        sums = {}
-        for path in (path for node in self.targets for path in self._files(node)):
-            try:
-                sums[path] = hashlib.sha256(path.read_bytes()).digest()
-            except FileNotFoundError:
-                pass  # of a node that runs on
-        return sums
-
-    @staticmethod
-    def _files(node):
-        return sorted(path for path in (node.home / "db").iterdir()
-                      if path.is_file() and path.name != "ballast" and path.stat().st_size)
-
-    def begin(self):
-        for node in self.aimed:
-            self.done.append(node)
-            self.world.stop(node)
-        self.whole = self._sums()
-        for node in self.aimed:
-            for path in self._files(node):
-                self._flip(path)
-        self.changed = self._sums()
-
-    def _flip(self, path):
-        """Sixteen bytes where something is written."""
-        data = bytearray(path.read_bytes())
-        written = [at for at, byte in enumerate(data) if byte]
-        for at in self.rng.sample(written, min(16, len(written))):
-            data[at] ^= self.rng.randrange(1, 256)
-        with open(path, "r+b") as file:  # owner and mode stay
-            file.write(data)
-
-    def proof(self):
-        for node in self.targets:
-            same = [path.name for path in self._files(node)
-                    if self.whole.get(path) == self.changed.get(path)]
-            if same or not self.whole:
-                raise ValueError(f"{node}: {same or 'nothing'} differs not")
-        return f"{len(self.changed)} files differ"
-
-    def end(self):
-        for node in self.done:
-            self.world.start_again(node)
-
-    def after(self):
-        self.noticed = [node.name for node in self.targets
-                        if ask.counters(node.control).get("store_damaged")]
-        silent = {node.name for node in self.targets} - set(self.noticed)
-        return [f"{name}: nothing says that the store was damaged" for name in sorted(silent)]

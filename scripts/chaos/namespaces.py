@@ -122,12 +122,15 @@ class Namespaces(World):
         process = self.processes.get(node.name)
         return process.pid if process and process.poll() is None else None
 
-    def stop(self, node, timeout=20):
+    def stop(self, node, number=signal.SIGTERM):
         with self.lock:
             self.held.add(node.name)
             process = self.processes[node.name]
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout)
+        process.send_signal(number)
+        process.wait(20)
+
+    def kill(self, node):
+        self.stop(node, signal.SIGKILL)
 
     def start_again(self, node):
         with self.lock:
@@ -154,9 +157,9 @@ class Namespaces(World):
     def addresses_of(self, node):
         return self.addresses[node.name]
 
-    def verb(self, node, *words):
-        return run("ip", "netns", "exec", self._space(node.name), self.chorus,
-                   "--dir", self.dir / "l" / node.name, *words)
+    def command(self, node, *words):
+        return ("ip", "netns", "exec", self._space(node.name), self.chorus,
+                "--dir", self.dir / "l" / node.name, *words)
 
     def join_ghost(self, token):
         home = self.dir / f"ghost{os.urandom(3).hex()}"

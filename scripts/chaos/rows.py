@@ -1,6 +1,6 @@
 """Which faults there are, at whom, and for how long."""
 
-from . import faults
+from . import disks, faults, sectors
 
 
 class Row:
@@ -17,6 +17,7 @@ def _of(kind, **more):
 
 
 DRILL = (
+    Row("memory", "memory", "all", _of(sectors.Spread), short={}),
     Row("kill-agent", "kill agent", "agent", _of(faults.Kill), known=30, short={}),
     Row("kill-lead", "kill lead", "lead", _of(faults.Kill), known=30, short={}),
     Row("kill-coordinator", "kill coordinator", "coordinator", _of(faults.Kill), known=30),
@@ -25,6 +26,8 @@ DRILL = (
     Row("cut-60", "cut {:g} s", "coordinator", _of(faults.Drop, seconds=60), live=15,
         short={"seconds": 5}),
     Row("cut-leg", "backbone cut {:g} s", "coordinator", _of(faults.CutLeg), live=15),
+    Row("sector-60", "sector cut {:g} s", "s2", _of(sectors.CutSector, seconds=60), live=15,
+        short={"seconds": 5}),
     Row("unplug", "unplug {:g} s", "agent", _of(faults.Unplug, seconds=10), live=15, short={}),
     Row("loss-5", "loss 5 %", "all", _of(faults.Drop, seconds=30, percent=5, hooks=("input",)),
         live=15),
@@ -33,13 +36,14 @@ DRILL = (
     Row("delay-100", "delay 100 ms", "coordinator", _of(faults.Slow, seconds=30, ms=100), live=15),
     Row("one-way", "one-way cut {:g} s", "lead",
         _of(faults.Drop, seconds=20, hooks=("output",)), live=15),
-    Row("full-disk", "full disk", "small-disk", _of(faults.FillDisk, seconds=10)),
-    Row("corrupt", "corrupted store", "agent", _of(faults.Corrupt)),
+    Row("full-disk", "full disk", "small-disk", _of(disks.FillDisk, seconds=10)),
+    Row("corrupt", "corrupted store", "agent", _of(disks.Corrupt)),
+    Row("lost-store", "lost store", "agent", _of(disks.LoseStore), known=30),
     Row("storm", "all killed", "all", _of(faults.Kill), limit=60),
 )
 SHORT = {
-    "namespaces": ("kill-agent", "kill-lead", "pause-10", "cut-60"),
-    "compose": ("kill-agent", "unplug"),
+    "namespaces": ("memory", "kill-agent", "kill-lead", "pause-10", "cut-60", "sector-60"),
+    "compose": ("memory", "kill-agent", "unplug", "sector-60"),
 }
 
 
@@ -65,7 +69,7 @@ def single(options):
         return Row(verb, f"delay {options.ms} ms", target or "coordinator",
                    _of(faults.Slow, ms=options.ms, **seconds), live=15)
     if verb == "fill-disk":
-        return Row(verb, "full disk", target or "small-disk", _of(faults.FillDisk, **seconds))
+        return Row(verb, "full disk", target or "small-disk", _of(disks.FillDisk, **seconds))
     if verb == "corrupt":
-        return Row(verb, "corrupted store", target or "agent", _of(faults.Corrupt))
+        return Row(verb, "corrupted store", target or "agent", _of(disks.Corrupt))
     return Row(verb, "all killed", target or "all", _of(faults.Kill), limit=60)

@@ -109,6 +109,11 @@ class World:
     def root(self):
         return next(node for node in self.nodes if node.role == "orchestrator")
 
+    @property
+    def backbone(self):
+        """How the addresses on it begin: the root stands there alone."""
+        return self.addresses_of(self.root)[0].rsplit(".", 1)[0] + "."
+
     def look_inside(self):
         """What holds of each process here, in a line; raises if it does not. Asked once all
         run."""
@@ -149,6 +154,10 @@ class World:
                 step()
             except Exception as why:  # the next step shall be tried as well
                 self.say(f"clearing up: {why}")
+
+    def verb(self, node, *words):
+        """What `chorus WORDS` prints at a node; it must succeed."""
+        return run(*self.command(node, *words))
 
     def enrol_ghost(self):
         """Enrols a member that never runs, so that every node has something to write; its
