@@ -14,6 +14,7 @@ pub mod gossip;
 pub mod ids;
 pub mod membership;
 pub mod memory;
+pub mod op;
 pub mod phase;
 pub mod trust;
 pub mod units;

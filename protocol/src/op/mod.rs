@@ -1,0 +1,3 @@
+//! Operations: a question or a task for many agents, and what one answer is made of theirs.
+
+pub mod quorum;
