@@ -1,0 +1,284 @@
+//! Gather: the answers to one operation, each agent counted once, until the outcome is certain or
+//! the time is over (MESH-30K, 3.2).
+//!
+//! Nobody is waited for beyond the window, and nobody is erased: who has not answered by then is
+//! in transit, who answers after it is late, and both stay in the count of those expected.
+//!
+//! A *source* is one agent, or a child of the tree that gathers the answers of all beneath it
+//! and says how far it is. What a source says is the whole of what is known there, never a
+//! difference, so that a repetition counts nothing twice.
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use super::quorum::{Decision, Tally};
+use crate::units::Micros;
+
+/// When a gather ends, and what it calls a success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// How long answers are waited for. Default 500 ms.
+    pub window: Micros,
+    /// How many of a thousand expected agents must be ready. Default 950.
+    pub minimum: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            window: Micros::from_millis(500),
+            minimum: 950,
+        }
+    }
+}
+
+/// What a source knows of its agents. It only grows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Ready.
+    pub ready: u32,
+    /// In contradiction.
+    pub conflict: u32,
+    /// Without an outcome, and there will be none: lost, crashed, refused.
+    pub lost: u32,
+}
+
+impl Part {
+    /// One agent that is ready.
+    pub const READY: Part = Part {
+        ready: 1,
+        conflict: 0,
+        lost: 0,
+    };
+    /// One agent that contradicts.
+    pub const CONFLICT: Part = Part {
+        ready: 0,
+        conflict: 1,
+        lost: 0,
+    };
+    /// One agent that will not answer.
+    pub const LOST: Part = Part {
+        ready: 0,
+        conflict: 0,
+        lost: 1,
+    };
+
+    /// How many have answered.
+    fn answered(&self) -> u64 {
+        u64::from(self.ready) + u64::from(self.conflict)
+    }
+
+    /// How many say no more.
+    fn settled(&self) -> u64 {
+        self.answered() + u64::from(self.lost)
+    }
+
+    /// Whether this can be what came after `before`. Who was taken for lost may answer yet.
+    fn follows(&self, before: &Part) -> bool {
+        self.ready >= before.ready
+            && self.conflict >= before.conflict
+            && self.settled() >= before.settled()
+    }
+}
+
+/// What happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input<K> {
+    /// A source says how far it is.
+    Said(K, Part),
+    /// A source is gone: what it has not said it will not say.
+    Gone(K),
+    /// Time has passed. Due at [`Gather::next_deadline`].
+    Tick,
+}
+
+/// What follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// It is over. Said once.
+    Done(Outcome),
+    /// So many answers came after that. They are measured and kept, not counted.
+    Late(u32),
+}
+
+/// Why what a source said is not taken. Nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Error {
+    /// It was not asked.
+    #[error("an answer of somebody who was not asked")]
+    Stranger,
+    /// It takes back what it said, or speaks for more than it was asked for.
+    #[error("an answer that contradicts the one before, or of more agents than were asked")]
+    Contradiction,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Who was in which state then.
+    pub tally: Tally,
+    /// What that decides.
+    pub decision: Decision,
+    /// Whether as many were ready as the configuration asks for.
+    pub success: bool,
+    /// How long it took.
+    pub elapsed: Micros,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Source {
+    expected: u32,
+    gone: bool,
+    part: Part,
+}
+
+impl Source {
+    /// How many may answer yet.
+    fn open(&self) -> u64 {
+        match self.gone {
+            true => 0,
+            false => u64::from(self.expected) - self.part.settled(),
+        }
+    }
+}
+
+/// The gathering of one operation.
+#[derive(Debug, Clone)]
+pub struct Gather<K> {
+    config: Config,
+    began: Micros,
+    sources: BTreeMap<K, Source>,
+    tally: Tally,
+    open: u64,
+    over: bool,
+}
+
+impl<K: Ord + Copy> Gather<K> {
+    /// Begins to wait for `sources`, each with how many agents it answers for; `skipped` more
+    /// are expected and were not asked.
+    pub fn new(
+        config: Config,
+        sources: impl IntoIterator<Item = (K, u32)>,
+        skipped: u32,
+        now: Micros,
+    ) -> Self {
+        let sources: BTreeMap<K, Source> = sources
+            .into_iter()
+            .map(|(key, expected)| {
+                let source = Source {
+                    expected,
+                    gone: false,
+                    part: Part::default(),
+                };
+                (key, source)
+            })
+            .collect();
+        let open = sources.values().map(Source::open).sum();
+        Self {
+            config,
+            began: now,
+            tally: Tally {
+                transit: u32::try_from(open).unwrap_or(u32::MAX),
+                skipped,
+                ..Tally::default()
+            },
+            sources,
+            open,
+            over: false,
+        }
+    }
+
+    /// When [`Input::Tick`] is due; never once it is over.
+    pub fn next_deadline(&self) -> Micros {
+        match self.over {
+            true => Micros::NEVER,
+            false => self.began + self.config.window,
+        }
+    }
+
+    /// Who is in which state so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// The sources that owe an answer, in order: whom one waits for.
+    pub fn waited_for(&self) -> impl Iterator<Item = K> {
+        let owing = self.sources.iter().filter(|(_, it)| it.open() > 0);
+        owing.map(|(key, _)| *key)
+    }
+
+    /// Takes an input; what follows, in this order. Of an operation without agents nothing
+    /// does: there is nothing to decide, and whoever asks refuses it first.
+    ///
+    /// # Errors
+    /// When what a source says cannot be so.
+    pub fn handle(&mut self, input: Input<K>, now: Micros) -> Result<Vec<Output>, Error> {
+        let in_time = !self.over && now < self.next_deadline();
+        let mut answers = 0;
+        match input {
+            Input::Said(key, part) => answers = self.said(key, part, in_time)?,
+            Input::Gone(key) => {
+                let source = self.sources.get_mut(&key).ok_or(Error::Stranger)?;
+                self.open -= source.open();
+                source.gone = true;
+            }
+            Input::Tick => {}
+        }
+        let done = self.outcome(now).map(Output::Done);
+        let late = (!in_time && answers > 0).then_some(Output::Late(answers));
+        Ok(done.into_iter().chain(late).collect())
+    }
+
+    /// Notes what a source says; counts it if it came in time. How many new answers it has.
+    fn said(&mut self, key: K, part: Part, in_time: bool) -> Result<u32, Error> {
+        let source = self.sources.get_mut(&key).ok_or(Error::Stranger)?;
+        let before = source.part;
+        if part.settled() > u64::from(source.expected) || !part.follows(&before) {
+            return Err(Error::Contradiction);
+        }
+        self.open -= source.open();
+        source.part = part;
+        // It speaks, so it is there.
+        source.gone = false;
+        self.open += source.open();
+        let (ready, conflict) = (part.ready - before.ready, part.conflict - before.conflict);
+        if in_time {
+            self.tally.ready += ready;
+            self.tally.conflict += conflict;
+            self.tally.transit -= ready + conflict;
+        }
+        Ok(ready + conflict)
+    }
+
+    /// The outcome, if this is the end.
+    fn outcome(&mut self, now: Micros) -> Option<Outcome> {
+        if self.over {
+            return None;
+        }
+        let decision = match now >= self.next_deadline() {
+            true => self.tally.decide().ok(),
+            false => self.certain(),
+        }?;
+        self.over = true;
+        Some(Outcome {
+            tally: self.tally,
+            decision,
+            success: self.tally.reaches(self.config.minimum),
+            elapsed: now.since(self.began),
+        })
+    }
+
+    /// The decision, if no answer can change it or the success any more.
+    fn certain(&self) -> Option<Decision> {
+        let open = u32::try_from(self.open).unwrap_or(u32::MAX);
+        let decision = self.tally.certain(open)?;
+        let best = Tally {
+            ready: self.tally.ready + open.min(self.tally.transit),
+            transit: self.tally.transit.saturating_sub(open),
+            ..self.tally
+        };
+        let minimum = self.config.minimum;
+        (self.tally.reaches(minimum) == best.reaches(minimum)).then_some(decision)
+    }
+}

@@ -1,0 +1,198 @@
+//! Gather against every order in which answers can come, and against those that lie.
+
+use std::collections::BTreeMap;
+
+use chorus_protocol::op::gather::{Config, Error, Gather, Input, Outcome, Output, Part};
+use chorus_protocol::op::quorum::Decision;
+use chorus_protocol::units::{Micros, Noise, Seeded};
+
+const MS: Micros = Micros::from_millis(1);
+
+fn agents(many: u32) -> Gather<u32> {
+    Gather::new(
+        Config::default(),
+        (0..many).map(|n| (n, 1)),
+        0,
+        Micros::ZERO,
+    )
+}
+
+fn done(outputs: &[Output]) -> Option<Outcome> {
+    outputs.iter().find_map(|output| match output {
+        Output::Done(outcome) => Some(*outcome),
+        Output::Late(_) => None,
+    })
+}
+
+#[test]
+fn it_ends_with_the_answer_that_makes_it_certain() {
+    let mut gather = agents(100);
+    for n in 0..94 {
+        let outputs = gather.handle(Input::Said(n, Part::READY), MS).unwrap();
+        assert_eq!(outputs, [], "after {n}");
+    }
+    let outputs = gather.handle(Input::Said(94, Part::READY), MS).unwrap();
+    let outcome = done(&outputs).unwrap();
+    assert_eq!(outcome.decision, Decision::Proceed);
+    assert!(outcome.success);
+    assert_eq!((outcome.tally.ready, outcome.tally.transit), (95, 5));
+    assert_eq!(gather.next_deadline(), Micros::NEVER);
+    // Who answers now is late, once.
+    let late = Input::Said(95, Part::READY);
+    assert_eq!(gather.handle(late, MS).unwrap(), [Output::Late(1)]);
+    assert_eq!(gather.handle(late, MS).unwrap(), []);
+    assert_eq!(gather.tally(), outcome.tally);
+}
+
+#[test]
+fn the_window_ends_it_and_who_is_silent_stays_in_the_count() {
+    let mut gather = agents(10);
+    for n in 0..8 {
+        gather.handle(Input::Said(n, Part::READY), MS).unwrap();
+    }
+    let before = Micros(gather.next_deadline().0 - 1);
+    assert_eq!(gather.handle(Input::Tick, before).unwrap(), []);
+    assert_eq!(gather.waited_for().collect::<Vec<_>>(), [8, 9]);
+    let end = gather.next_deadline();
+    // The answer that comes with the end is too late, and both are said.
+    let outputs = gather.handle(Input::Said(8, Part::READY), end).unwrap();
+    let outcome = done(&outputs).unwrap();
+    assert_eq!(outputs, [Output::Done(outcome), Output::Late(1)]);
+    assert_eq!((outcome.tally.ready, outcome.tally.transit), (8, 2));
+    assert_eq!(outcome.decision, Decision::Wait);
+    assert!(!outcome.success);
+    assert_eq!(outcome.elapsed, Config::default().window);
+    assert_eq!(outcome.tally.expected(), 10);
+}
+
+#[test]
+fn who_was_skipped_counts_against_success() {
+    let sources = (0..90).map(|n| (n, 1));
+    let mut gather = Gather::new(Config::default(), sources, 10, Micros::ZERO);
+    for n in 0..84 {
+        let outputs = gather.handle(Input::Said(n, Part::READY), MS).unwrap();
+        assert_eq!(outputs, [], "after {n}");
+    }
+    // With five open ones nothing but this can come of it: not 95 ready, not more than five
+    // in contradiction, not more than ten on the way.
+    let outputs = gather.handle(Input::Said(84, Part::READY), MS).unwrap();
+    let outcome = done(&outputs).unwrap();
+    assert_eq!(outcome.decision, Decision::Retry);
+    assert!(!outcome.success);
+    assert_eq!(outcome.tally.expected(), 100);
+}
+
+#[test]
+fn it_does_not_wait_for_those_that_are_gone() {
+    let mut gather = agents(10);
+    for n in 0..8 {
+        gather.handle(Input::Said(n, Part::READY), MS).unwrap();
+    }
+    assert_eq!(gather.handle(Input::Gone(8), MS).unwrap(), []);
+    let outputs = gather.handle(Input::Gone(9), MS).unwrap();
+    let outcome = done(&outputs).unwrap();
+    // Nobody knows what became of them, so they are in transit still.
+    assert_eq!(outcome.decision, Decision::Wait);
+    assert_eq!((outcome.tally.ready, outcome.tally.transit), (8, 2));
+}
+
+#[test]
+fn who_was_taken_for_gone_may_answer_in_time() {
+    let mut gather = agents(2);
+    gather.handle(Input::Gone(1), MS).unwrap();
+    assert_eq!(gather.handle(Input::Said(1, Part::READY), MS).unwrap(), []);
+    let outputs = gather.handle(Input::Said(0, Part::READY), MS).unwrap();
+    assert_eq!(done(&outputs).unwrap().decision, Decision::Proceed);
+}
+
+#[test]
+fn lies_change_nothing() {
+    let mut gather = Gather::new(Config::default(), [(0, 10), (1, 10)], 0, Micros::ZERO);
+    let part = |ready, conflict, lost| Part {
+        ready,
+        conflict,
+        lost,
+    };
+    let mut said = |key, part| gather.handle(Input::Said(key, part), MS);
+    assert_eq!(said(0, part(5, 1, 1)), Ok(vec![]));
+    assert_eq!(said(7, Part::READY), Err(Error::Stranger));
+    assert_eq!(said(0, part(4, 1, 2)), Err(Error::Contradiction));
+    assert_eq!(said(0, part(6, 0, 1)), Err(Error::Contradiction));
+    assert_eq!(said(0, part(5, 1, 0)), Err(Error::Contradiction));
+    assert_eq!(said(0, part(9, 1, 1)), Err(Error::Contradiction));
+    assert_eq!(
+        said(0, part(u32::MAX, u32::MAX, u32::MAX)),
+        Err(Error::Contradiction)
+    );
+    // A repetition counts nothing twice; who was lost may answer yet.
+    assert_eq!(said(0, part(5, 1, 1)), Ok(vec![]));
+    assert_eq!(said(0, part(6, 1, 0)), Ok(vec![]));
+    assert_eq!(gather.handle(Input::Gone(7), MS), Err(Error::Stranger));
+    let tally = gather.tally();
+    assert_eq!((tally.ready, tally.conflict, tally.transit), (6, 1, 13));
+}
+
+#[test]
+fn nobody_asked_and_all_skipped_end_alike_at_once() {
+    let mut gather = Gather::<u32>::new(Config::default(), [], 3, Micros::ZERO);
+    let outcome = done(&gather.handle(Input::Tick, Micros::ZERO).unwrap()).unwrap();
+    assert_eq!(outcome.decision, Decision::Retry);
+    let mut nobody = Gather::<u32>::new(Config::default(), [], 0, Micros::ZERO);
+    assert_eq!(nobody.handle(Input::Tick, Micros::from_secs(9)), Ok(vec![]));
+}
+
+/// The same agents asked one by one, and over a tree of two levels that passes on what it knows
+/// after each answer, in any order, with repetitions: one outcome.
+#[test]
+fn a_tree_gathers_what_one_node_would() {
+    for seed in 0..200 {
+        let mut noise = Seeded::new(seed);
+        let mut below = |n: usize| (noise.uniform() * n as f64) as usize;
+        let parents = 1 + below(5);
+        let many = 1 + below(60);
+        // Everybody's answer: its parent, what it says, and when.
+        let mut answers: Vec<(usize, u32, Part, u64)> = (0..many as u32)
+            .map(|agent| {
+                let part = [
+                    Part::READY,
+                    Part::READY,
+                    Part::READY,
+                    Part::CONFLICT,
+                    Part::LOST,
+                ];
+                (below(parents), agent, part[below(5)], below(700) as u64)
+            })
+            .collect();
+        answers.sort_by_key(|it| it.3);
+        let mut expected = BTreeMap::new();
+        for (parent, ..) in &answers {
+            *expected.entry(*parent as u32).or_insert(0) += 1;
+        }
+        let mut flat = agents(many as u32);
+        let mut top = Gather::new(Config::default(), expected, 0, Micros::ZERO);
+        let mut parts = BTreeMap::new();
+        let (mut of_flat, mut of_top) = (None, None);
+        for (parent, agent, part, at_ms) in answers {
+            let now = Micros::from_millis(at_ms);
+            let sum: &mut Part = parts.entry(parent).or_default();
+            sum.ready += part.ready;
+            sum.conflict += part.conflict;
+            sum.lost += part.lost;
+            let outputs = flat.handle(Input::Said(agent, part), now).unwrap();
+            of_flat = of_flat.or(done(&outputs));
+            for _ in 0..=below(2) {
+                let outputs = top.handle(Input::Said(parent as u32, *sum), now).unwrap();
+                of_top = of_top.or(done(&outputs));
+            }
+        }
+        let end = Config::default().window;
+        of_flat = of_flat.or(done(&flat.handle(Input::Tick, end).unwrap()));
+        of_top = of_top.or(done(&top.handle(Input::Tick, end).unwrap()));
+        assert_eq!(of_flat, of_top, "seed {seed}");
+        assert_eq!(
+            of_flat.unwrap().tally.expected(),
+            many as u64,
+            "seed {seed}"
+        );
+    }
+}
