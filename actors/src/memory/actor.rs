@@ -171,7 +171,11 @@ impl Actor for MemoryActor {
                 looked,
                 reply,
             } => state.put(key, value, options, looked, reply)?,
-            ToMemory::Import(batch, reply) => state.import(batch, reply)?,
+            ToMemory::Import {
+                batch,
+                looked,
+                reply,
+            } => state.import(batch, looked, reply)?,
             ToMemory::Get(key, within, reply) => state.get(key, within, Then::Tell(reply)),
             ToMemory::List(from, limit, reply) => state.list(from, limit, reply),
             ToMemory::Inspect(reply) => {

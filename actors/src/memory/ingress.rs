@@ -170,10 +170,14 @@ pub enum ToMemory {
         reply: oneshot::Sender<Result<Put, MemoryError>>,
     },
     /// Write many, durable here; neighbours get them by comparing.
-    Import(
-        Vec<(Key, Vec<u8>)>,
-        oneshot::Sender<Result<Imported, MemoryError>>,
-    ),
+    Import {
+        /// Keys and values, in order.
+        batch: Vec<(Key, Vec<u8>)>,
+        /// Whether all is here that could be found under the keys.
+        looked: bool,
+        /// The way back.
+        reply: oneshot::Sender<Result<Imported, MemoryError>>,
+    },
     /// Read one key; with a time also from others, and take what is newer there.
     Get(
         Key,
@@ -271,7 +275,12 @@ impl MemoryHandle {
     /// Writes at most [`BATCH_MAX`] keys; back when they are durable here. What is there
     /// already is not written again, so an import that was cut short is simply repeated.
     pub async fn import(&self, batch: Vec<(Key, Vec<u8>)>) -> Result<Imported, MemoryError> {
-        self.ask(|reply| ToMemory::Import(batch, reply)).await
+        let import = |reply| ToMemory::Import {
+            batch,
+            looked: false,
+            reply,
+        };
+        self.ask(import).await
     }
 
     /// What stands under a key; with `within` also asks the others for so long.

@@ -9,7 +9,7 @@ use chorus_protocol::memory::key::Key;
 use chorus_protocol::memory::record::VALUE_BYTES_MAX;
 use chorus_protocol::memory::replication::{Input, Reached};
 use chorus_protocol::units::Micros;
-use ractor::ActorProcessingErr;
+use ractor::{ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use super::actor::State;
@@ -23,7 +23,8 @@ use crate::messages::ToTransport;
 const JOBS_MAX: usize = 256;
 /// How long a write looks for what others hold under its key.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
-
+/// How many keys of an import are looked for at once: several imports leave room for gets.
+const LOOKS_AT_ONCE: usize = 32;
 /// How long a write waits for Lamport times; a block of them takes one flush.
 const UNTIMED_MAX: Micros = Micros::from_secs(5);
 /// Places that are mended for one write; a disk that takes no mending is not tried for ever.
@@ -67,6 +68,26 @@ impl Kind {
     }
 }
 
+/// Brings here what others hold under these keys. Where nobody answers it is not tried with
+/// each: writes go on in a part that is cut off.
+async fn look_for(memory: &ActorRef<ToMemory>, keys: &[Key]) {
+    for keys in keys.chunks(LOOKS_AT_ONCE) {
+        let look = |key: &Key| {
+            let (reply, answer) = oneshot::channel();
+            let get = ToMemory::Get(key.clone(), Some(LOOK_WITHIN), reply);
+            // Of a node that stops the answer does not come either.
+            let _ = memory.cast(get);
+            answer
+        };
+        let looks: Vec<_> = keys.iter().map(look).collect();
+        for look in looks {
+            if !matches!(look.await, Ok(Ok(got)) if got.complete) {
+                return;
+            }
+        }
+    }
+}
+
 fn micros(span: Duration) -> Micros {
     Micros(u64::try_from(span.as_micros()).unwrap_or(u64::MAX / 2))
 }
@@ -103,8 +124,24 @@ impl State {
     pub(super) fn import(
         &mut self,
         batch: Vec<(Key, Vec<u8>)>,
+        looked: bool,
         reply: oneshot::Sender<Result<Imported, MemoryError>>,
     ) -> Result<(), ActorProcessingErr> {
+        let elsewhere = |key: &Key| !self.machine.should_hold(key.id().position().leaf());
+        if !looked && batch.iter().any(|(key, _)| elsewhere(key)) {
+            let keys = batch.iter().map(|(key, _)| key);
+            let keys: Vec<Key> = keys.filter(|key| elsewhere(key)).cloned().collect();
+            let myself = self.myself.clone();
+            tokio::spawn(async move {
+                look_for(&myself, &keys).await;
+                let _ = myself.cast(ToMemory::Import {
+                    batch,
+                    looked: true,
+                    reply,
+                });
+            });
+            return Ok(());
+        }
         let wish = |(key, value)| Wish {
             key,
             value: Some(value),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chorus_actors::memory::{MemoryHandle, PutOptions};
+use chorus_actors::memory::{Imported, MemoryHandle, PutOptions};
 use chorus_protocol::memory::key::Key;
 use chorus_protocol::memory::placement::Placement;
 use chorus_protocol::memory::replication::Want;
@@ -140,15 +140,14 @@ async fn until_reads(node: &Node, key: &Key, byte: u8) {
     }
 }
 
-#[tokio::test]
-async fn a_write_has_seen_what_others_hold_also_where_its_writer_holds_nothing_of_it() {
-    // The three above the agents hold everything, and the agents hardly anything.
+/// Five of which the three above the agents hold everything, and the agents hardly anything;
+/// and keys that the last one does not hold.
+async fn five_with_keys_elsewhere() -> (Vec<Node>, Vec<tempfile::TempDir>, Vec<Key>) {
     let plan = MemoryPlan {
         copies: 1,
         ..MemoryPlan::default()
     };
-    let (nodes, _dirs) = five_with(plan).await;
-    let [one, other] = [&nodes[2], &nodes[4]].map(Node::memory);
+    let (nodes, dirs) = five_with(plan).await;
     until(&nodes[4], "in touch", |s| s.memory.neighbours > 0).await;
     let placement = Placement::new(nodes.iter().map(Node::id), 1);
     let keys = (0..).map(|n| Key::shared(&format!("k{n}")).unwrap());
@@ -156,21 +155,52 @@ async fn a_write_has_seen_what_others_hold_also_where_its_writer_holds_nothing_o
         let holders = placement.holders(key.id().position().leaf());
         !holders.contains(&nodes[4].id())
     };
-    for key in keys.filter(elsewhere).take(10) {
+    let keys = keys.filter(elsewhere).take(100).collect();
+    (nodes, dirs, keys)
+}
+
+#[tokio::test]
+async fn a_write_has_seen_what_others_hold_also_where_its_writer_holds_nothing_of_it() {
+    let (nodes, _dirs, keys) = five_with_keys_elsewhere().await;
+    let [one, other] = [&nodes[2], &nodes[4]].map(Node::memory);
+    for key in &keys[..10] {
         let on_a_carrier = here(20, Some(Want::Nodes(2)));
         let put = one
             .put(key.clone(), Some(vec![1]), on_a_carrier)
             .await
             .unwrap();
         assert!(put.is_enough(), "{put:?}");
-        until_reads(&nodes[3], &key, 1).await;
+        until_reads(&nodes[3], key, 1).await;
         // It takes the place of the first, which it was never asked for.
         let put = other
             .put(key.clone(), Some(vec![2]), on_a_carrier)
             .await
             .unwrap();
         assert!(put.is_enough(), "{put:?}");
-        until_reads(&nodes[0], &key, 2).await;
+        until_reads(&nodes[0], key, 2).await;
+    }
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_import_has_seen_what_others_hold_and_is_in_conflict_with_none_of_it() {
+    let (nodes, _dirs, keys) = five_with_keys_elsewhere().await;
+    let [one, other] = [&nodes[2], &nodes[4]].map(Node::memory);
+    let batch = |byte| keys.iter().map(|key| (key.clone(), vec![byte])).collect();
+    let written = |written| Imported {
+        written,
+        unchanged: keys.len() - written,
+    };
+    assert_eq!(one.import(batch(1)).await, Ok(written(100)));
+    for key in &keys {
+        until_reads(&nodes[3], key, 1).await;
+    }
+    assert_eq!(other.import(batch(1)).await, Ok(written(0)));
+    assert_eq!(other.import(batch(2)).await, Ok(written(100)));
+    for key in &keys {
+        until_reads(&nodes[0], key, 2).await;
     }
     for node in nodes {
         node.stop().await;
