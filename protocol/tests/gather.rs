@@ -9,12 +9,7 @@ use chorus_protocol::units::{Micros, Noise, Seeded};
 const MS: Micros = Micros::from_millis(1);
 
 fn agents(many: u32) -> Gather<u32> {
-    Gather::new(
-        Config::default(),
-        (0..many).map(|n| (n, 1)),
-        0,
-        Micros::ZERO,
-    )
+    Gather::new(Config::default(), (0..many).map(|n| (n, 1)), Micros::ZERO)
 }
 
 fn done(outputs: &[Output]) -> Option<Outcome> {
@@ -28,17 +23,17 @@ fn done(outputs: &[Output]) -> Option<Outcome> {
 fn it_ends_with_the_answer_that_makes_it_certain() {
     let mut gather = agents(100);
     for n in 0..94 {
-        let outputs = gather.handle(Input::Said(n, Part::READY), MS).unwrap();
+        let outputs = gather.handle(Input::Said(n, 1, Part::READY), MS).unwrap();
         assert_eq!(outputs, [], "after {n}");
     }
-    let outputs = gather.handle(Input::Said(94, Part::READY), MS).unwrap();
+    let outputs = gather.handle(Input::Said(94, 1, Part::READY), MS).unwrap();
     let outcome = done(&outputs).unwrap();
     assert_eq!(outcome.decision, Decision::Proceed);
     assert!(outcome.success);
     assert_eq!((outcome.tally.ready, outcome.tally.transit), (95, 5));
     assert_eq!(gather.next_deadline(), Micros::NEVER);
     // Who answers now is late, once.
-    let late = Input::Said(95, Part::READY);
+    let late = Input::Said(95, 1, Part::READY);
     assert_eq!(gather.handle(late, MS).unwrap(), [Output::Late(1)]);
     assert_eq!(gather.handle(late, MS).unwrap(), []);
     assert_eq!(gather.tally(), outcome.tally);
@@ -48,14 +43,14 @@ fn it_ends_with_the_answer_that_makes_it_certain() {
 fn the_window_ends_it_and_who_is_silent_stays_in_the_count() {
     let mut gather = agents(10);
     for n in 0..8 {
-        gather.handle(Input::Said(n, Part::READY), MS).unwrap();
+        gather.handle(Input::Said(n, 1, Part::READY), MS).unwrap();
     }
     let before = Micros(gather.next_deadline().0 - 1);
     assert_eq!(gather.handle(Input::Tick, before).unwrap(), []);
     assert_eq!(gather.waited_for().collect::<Vec<_>>(), [8, 9]);
     let end = gather.next_deadline();
     // The answer that comes with the end is too late, and both are said.
-    let outputs = gather.handle(Input::Said(8, Part::READY), end).unwrap();
+    let outputs = gather.handle(Input::Said(8, 1, Part::READY), end).unwrap();
     let outcome = done(&outputs).unwrap();
     assert_eq!(outputs, [Output::Done(outcome), Output::Late(1)]);
     assert_eq!((outcome.tally.ready, outcome.tally.transit), (8, 2));
@@ -67,15 +62,18 @@ fn the_window_ends_it_and_who_is_silent_stays_in_the_count() {
 
 #[test]
 fn who_was_skipped_counts_against_success() {
-    let sources = (0..90).map(|n| (n, 1));
-    let mut gather = Gather::new(Config::default(), sources, 10, Micros::ZERO);
+    let mut gather = agents(100);
+    for n in 90..100 {
+        let outputs = gather.handle(Input::Said(n, 1, Part::SKIPPED), MS).unwrap();
+        assert_eq!(outputs, [], "without {n}");
+    }
     for n in 0..84 {
-        let outputs = gather.handle(Input::Said(n, Part::READY), MS).unwrap();
+        let outputs = gather.handle(Input::Said(n, 1, Part::READY), MS).unwrap();
         assert_eq!(outputs, [], "after {n}");
     }
     // With five open ones nothing but this can come of it: not 95 ready, not more than five
     // in contradiction, not more than ten on the way.
-    let outputs = gather.handle(Input::Said(84, Part::READY), MS).unwrap();
+    let outputs = gather.handle(Input::Said(84, 1, Part::READY), MS).unwrap();
     let outcome = done(&outputs).unwrap();
     assert_eq!(outcome.decision, Decision::Retry);
     assert!(!outcome.success);
@@ -86,7 +84,7 @@ fn who_was_skipped_counts_against_success() {
 fn it_does_not_wait_for_those_that_are_gone() {
     let mut gather = agents(10);
     for n in 0..8 {
-        gather.handle(Input::Said(n, Part::READY), MS).unwrap();
+        gather.handle(Input::Said(n, 1, Part::READY), MS).unwrap();
     }
     assert_eq!(gather.handle(Input::Gone(8), MS).unwrap(), []);
     let outputs = gather.handle(Input::Gone(9), MS).unwrap();
@@ -100,44 +98,66 @@ fn it_does_not_wait_for_those_that_are_gone() {
 fn who_was_taken_for_gone_may_answer_in_time() {
     let mut gather = agents(2);
     gather.handle(Input::Gone(1), MS).unwrap();
-    assert_eq!(gather.handle(Input::Said(1, Part::READY), MS).unwrap(), []);
-    let outputs = gather.handle(Input::Said(0, Part::READY), MS).unwrap();
+    assert_eq!(
+        gather.handle(Input::Said(1, 1, Part::READY), MS).unwrap(),
+        []
+    );
+    let outputs = gather.handle(Input::Said(0, 1, Part::READY), MS).unwrap();
     assert_eq!(done(&outputs).unwrap().decision, Decision::Proceed);
 }
 
 #[test]
 fn lies_change_nothing() {
-    let mut gather = Gather::new(Config::default(), [(0, 10), (1, 10)], 0, Micros::ZERO);
+    let mut gather = Gather::new(Config::default(), [(0, 10), (1, 10)], Micros::ZERO);
     let part = |ready, conflict, lost| Part {
         ready,
         conflict,
         lost,
+        skipped: 0,
     };
-    let mut said = |key, part| gather.handle(Input::Said(key, part), MS);
-    assert_eq!(said(0, part(5, 1, 1)), Ok(vec![]));
-    assert_eq!(said(7, Part::READY), Err(Error::Stranger));
-    assert_eq!(said(0, part(4, 1, 2)), Err(Error::Contradiction));
-    assert_eq!(said(0, part(6, 0, 1)), Err(Error::Contradiction));
-    assert_eq!(said(0, part(5, 1, 0)), Err(Error::Contradiction));
-    assert_eq!(said(0, part(9, 1, 1)), Err(Error::Contradiction));
-    assert_eq!(
-        said(0, part(u32::MAX, u32::MAX, u32::MAX)),
-        Err(Error::Contradiction)
-    );
+    let mut said = |key, expected, part| gather.handle(Input::Said(key, expected, part), MS);
+    assert_eq!(said(0, 10, part(5, 1, 1)), Ok(vec![]));
+    assert_eq!(said(7, 1, Part::READY), Err(Error::Stranger));
+    let wrong = [
+        (10, part(4, 1, 2)),
+        (10, part(6, 0, 1)),
+        (10, part(5, 1, 0)),
+        (10, part(9, 1, 1)),
+        (6, part(5, 1, 1)),
+        (u32::MAX, part(5, 1, 1)),
+        (10, part(u32::MAX, u32::MAX, u32::MAX)),
+    ];
+    for (expected, part) in wrong {
+        let answer = said(0, expected, part);
+        assert_eq!(answer, Err(Error::Contradiction), "{expected} {part:?}");
+    }
     // A repetition counts nothing twice; who was lost may answer yet.
-    assert_eq!(said(0, part(5, 1, 1)), Ok(vec![]));
-    assert_eq!(said(0, part(6, 1, 0)), Ok(vec![]));
+    assert_eq!(said(0, 10, part(5, 1, 1)), Ok(vec![]));
+    assert_eq!(said(0, 10, part(6, 1, 0)), Ok(vec![]));
     assert_eq!(gather.handle(Input::Gone(7), MS), Err(Error::Stranger));
     let tally = gather.tally();
     assert_eq!((tally.ready, tally.conflict, tally.transit), (6, 1, 13));
 }
 
 #[test]
-fn nobody_asked_and_all_skipped_end_alike_at_once() {
-    let mut gather = Gather::<u32>::new(Config::default(), [], 3, Micros::ZERO);
-    let outcome = done(&gather.handle(Input::Tick, Micros::ZERO).unwrap()).unwrap();
-    assert_eq!(outcome.decision, Decision::Retry);
-    let mut nobody = Gather::<u32>::new(Config::default(), [], 0, Micros::ZERO);
+fn a_source_knows_better_how_many_it_answers_for() {
+    let mut gather = Gather::new(Config::default(), [(0, 10), (1, 0)], Micros::ZERO);
+    assert_eq!(gather.expected(), 10);
+    let none = Part::default();
+    assert_eq!(gather.handle(Input::Said(0, 3, none), MS), Ok(vec![]));
+    assert_eq!(gather.handle(Input::Said(1, 4, none), MS), Ok(vec![]));
+    assert_eq!((gather.expected(), gather.tally().transit), (7, 7));
+    let ready = |ready| Part { ready, ..none };
+    assert_eq!(gather.handle(Input::Said(0, 3, ready(3)), MS), Ok(vec![]));
+    let outputs = gather.handle(Input::Said(1, 4, ready(4)), MS).unwrap();
+    let outcome = done(&outputs).unwrap();
+    assert_eq!((outcome.tally.ready, outcome.tally.transit), (7, 0));
+    assert_eq!(gather.sum(), ready(7));
+}
+
+#[test]
+fn of_nobody_nothing_is_decided() {
+    let mut nobody = Gather::<u32>::new(Config::default(), [], Micros::ZERO);
     assert_eq!(nobody.handle(Input::Tick, Micros::from_secs(9)), Ok(vec![]));
 }
 
@@ -169,7 +189,7 @@ fn a_tree_gathers_what_one_node_would() {
             *expected.entry(*parent as u32).or_insert(0) += 1;
         }
         let mut flat = agents(many as u32);
-        let mut top = Gather::new(Config::default(), expected, 0, Micros::ZERO);
+        let mut top = Gather::new(Config::default(), expected.clone(), Micros::ZERO);
         let mut parts = BTreeMap::new();
         let (mut of_flat, mut of_top) = (None, None);
         for (parent, agent, part, at_ms) in answers {
@@ -178,10 +198,13 @@ fn a_tree_gathers_what_one_node_would() {
             sum.ready += part.ready;
             sum.conflict += part.conflict;
             sum.lost += part.lost;
-            let outputs = flat.handle(Input::Said(agent, part), now).unwrap();
+            let of_parent = expected[&(parent as u32)];
+            let outputs = flat.handle(Input::Said(agent, 1, part), now).unwrap();
             of_flat = of_flat.or(done(&outputs));
             for _ in 0..=below(2) {
-                let outputs = top.handle(Input::Said(parent as u32, *sum), now).unwrap();
+                let outputs = top
+                    .handle(Input::Said(parent as u32, of_parent, *sum), now)
+                    .unwrap();
                 of_top = of_top.or(done(&outputs));
             }
         }

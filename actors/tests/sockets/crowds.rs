@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 use crate::nodes::*;
 
 /// Strangers before the three sockets together.
-const STRANGERS: usize = 1_500;
+const STRANGERS: usize = 2_400;
 /// Of whom so many come in: at each socket 128 before its gate is shut, 64 that the kernel
-/// had taken by then, and some while the thread was busy.
-const LET_IN_MAX: usize = 750;
+/// had taken by then, and on a busy machine as many again while the thread waited for its turn.
+const LET_IN_MAX: usize = 1_200;
 
 /// Both ends of every connection here are this process's.
 fn raise_open_files() {

@@ -42,6 +42,8 @@ pub struct Part {
     pub conflict: u32,
     /// Without an outcome, and there will be none: lost, crashed, refused.
     pub lost: u32,
+    /// Not asked, because they could not arrive in time.
+    pub skipped: u32,
 }
 
 impl Part {
@@ -50,19 +52,40 @@ impl Part {
         ready: 1,
         conflict: 0,
         lost: 0,
+        skipped: 0,
     };
     /// One agent that contradicts.
     pub const CONFLICT: Part = Part {
         ready: 0,
         conflict: 1,
         lost: 0,
+        skipped: 0,
     };
     /// One agent that will not answer.
     pub const LOST: Part = Part {
         ready: 0,
         conflict: 0,
         lost: 1,
+        skipped: 0,
     };
+    /// One agent that was not asked.
+    pub const SKIPPED: Part = Part {
+        ready: 0,
+        conflict: 0,
+        lost: 0,
+        skipped: 1,
+    };
+
+    /// With those of another source.
+    #[must_use]
+    pub fn and(&self, other: &Part) -> Part {
+        Part {
+            ready: self.ready.saturating_add(other.ready),
+            conflict: self.conflict.saturating_add(other.conflict),
+            lost: self.lost.saturating_add(other.lost),
+            skipped: self.skipped.saturating_add(other.skipped),
+        }
+    }
 
     /// How many have answered.
     fn answered(&self) -> u64 {
@@ -71,13 +94,14 @@ impl Part {
 
     /// How many say no more.
     fn settled(&self) -> u64 {
-        self.answered() + u64::from(self.lost)
+        self.answered() + u64::from(self.lost) + u64::from(self.skipped)
     }
 
     /// Whether this can be what came after `before`. Who was taken for lost may answer yet.
     fn follows(&self, before: &Part) -> bool {
         self.ready >= before.ready
             && self.conflict >= before.conflict
+            && self.skipped >= before.skipped
             && self.settled() >= before.settled()
     }
 }
@@ -85,8 +109,8 @@ impl Part {
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input<K> {
-    /// A source says how far it is.
-    Said(K, Part),
+    /// A source says for how many agents it answers, and how far it is.
+    Said(K, u32, Part),
     /// A source is gone: what it has not said it will not say.
     Gone(K),
     /// Time has passed. Due at [`Gather::next_deadline`].
@@ -126,6 +150,9 @@ pub struct Outcome {
     pub elapsed: Micros,
 }
 
+/// Most agents that one source answers for.
+const EXPECTED_MAX: u32 = 1_000_000;
+
 #[derive(Debug, Clone, Copy)]
 struct Source {
     expected: u32,
@@ -155,14 +182,9 @@ pub struct Gather<K> {
 }
 
 impl<K: Ord + Copy> Gather<K> {
-    /// Begins to wait for `sources`, each with how many agents it answers for; `skipped` more
-    /// are expected and were not asked.
-    pub fn new(
-        config: Config,
-        sources: impl IntoIterator<Item = (K, u32)>,
-        skipped: u32,
-        now: Micros,
-    ) -> Self {
+    /// Begins to wait for `sources`, each with how many agents it answers for as far as is
+    /// known here.
+    pub fn new(config: Config, sources: impl IntoIterator<Item = (K, u32)>, now: Micros) -> Self {
         let sources: BTreeMap<K, Source> = sources
             .into_iter()
             .map(|(key, expected)| {
@@ -174,19 +196,17 @@ impl<K: Ord + Copy> Gather<K> {
                 (key, source)
             })
             .collect();
-        let open = sources.values().map(Source::open).sum();
-        Self {
+        let mut gather = Self {
             config,
             began: now,
-            tally: Tally {
-                transit: u32::try_from(open).unwrap_or(u32::MAX),
-                skipped,
-                ..Tally::default()
-            },
             sources,
-            open,
+            tally: Tally::default(),
+            open: 0,
             over: false,
-        }
+        };
+        gather.open = gather.sources.values().map(Source::open).sum();
+        gather.tally.transit = u32::try_from(gather.open).unwrap_or(u32::MAX);
+        gather
     }
 
     /// When [`Input::Tick`] is due; never once it is over.
@@ -200,6 +220,17 @@ impl<K: Ord + Copy> Gather<K> {
     /// Who is in which state so far.
     pub fn tally(&self) -> Tally {
         self.tally
+    }
+
+    /// All that the sources have said, in time or late.
+    pub fn sum(&self) -> Part {
+        let parts = self.sources.values().map(|source| source.part);
+        parts.fold(Part::default(), |sum, part| sum.and(&part))
+    }
+
+    /// How many agents all sources answer for.
+    pub fn expected(&self) -> u64 {
+        self.sources.values().map(|it| u64::from(it.expected)).sum()
     }
 
     /// The sources that owe an answer, in order: whom one waits for.
@@ -217,7 +248,9 @@ impl<K: Ord + Copy> Gather<K> {
         let in_time = !self.over && now < self.next_deadline();
         let mut answers = 0;
         match input {
-            Input::Said(key, part) => answers = self.said(key, part, in_time)?,
+            Input::Said(key, expected, part) => {
+                answers = self.said(key, expected, part, in_time)?;
+            }
             Input::Gone(key) => {
                 let source = self.sources.get_mut(&key).ok_or(Error::Stranger)?;
                 self.open -= source.open();
@@ -231,24 +264,31 @@ impl<K: Ord + Copy> Gather<K> {
     }
 
     /// Notes what a source says; counts it if it came in time. How many new answers it has.
-    fn said(&mut self, key: K, part: Part, in_time: bool) -> Result<u32, Error> {
+    fn said(&mut self, key: K, expected: u32, part: Part, in_time: bool) -> Result<u32, Error> {
         let source = self.sources.get_mut(&key).ok_or(Error::Stranger)?;
-        let before = source.part;
-        if part.settled() > u64::from(source.expected) || !part.follows(&before) {
+        let before = *source;
+        let fits = part.settled() <= u64::from(expected) && expected <= EXPECTED_MAX;
+        if !fits || !part.follows(&before.part) {
             return Err(Error::Contradiction);
         }
-        self.open -= source.open();
-        source.part = part;
         // It speaks, so it is there.
-        source.gone = false;
-        self.open += source.open();
-        let (ready, conflict) = (part.ready - before.ready, part.conflict - before.conflict);
+        *source = Source {
+            expected,
+            gone: false,
+            part,
+        };
+        self.open = self.open - before.open() + source.open();
         if in_time {
-            self.tally.ready += ready;
-            self.tally.conflict += conflict;
-            self.tally.transit -= ready + conflict;
+            let on_the_way =
+                |it: &Source| it.expected - it.part.ready - it.part.conflict - it.part.skipped;
+            self.tally.ready += part.ready - before.part.ready;
+            self.tally.conflict += part.conflict - before.part.conflict;
+            self.tally.skipped += part.skipped - before.part.skipped;
+            self.tally.transit += on_the_way(source);
+            self.tally.transit -= on_the_way(&before);
         }
-        Ok(ready + conflict)
+        let answers = part.answered() - before.part.answered();
+        Ok(u32::try_from(answers).unwrap_or(u32::MAX))
     }
 
     /// The outcome, if this is the end.
