@@ -2,7 +2,7 @@
 //! where a quorum was asked for, for the others.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chorus_protocol::causality::version::Dot;
 use chorus_protocol::memory::key::Key;
@@ -23,8 +23,11 @@ use crate::messages::ToTransport;
 const JOBS_MAX: usize = 256;
 /// How long a write looks for what others hold under its key.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
-/// How many keys of an import are looked for at once: several imports leave room for gets.
-const LOOKS_AT_ONCE: usize = 32;
+/// How many keys of an import are looked for at once: fewer than a neighbour answers at once,
+/// so that there is room for gets.
+const LOOKS_AT_ONCE: usize = 6;
+/// How often one is looked for while a neighbour is busy.
+const LOOKS: usize = 3;
 /// How long a write waits for Lamport times; a block of them takes one flush.
 const UNTIMED_MAX: Micros = Micros::from_secs(5);
 /// Places that are mended for one write; a disk that takes no mending is not tried for ever.
@@ -68,24 +71,41 @@ impl Kind {
     }
 }
 
-/// Brings here what others hold under these keys. Where nobody answers it is not tried with
-/// each: writes go on in a part that is cut off.
+/// Brings here what others hold under these keys. Where nobody answers in time it is not tried
+/// with each: writes go on in a part that is cut off.
 async fn look_for(memory: &ActorRef<ToMemory>, keys: &[Key]) {
     for keys in keys.chunks(LOOKS_AT_ONCE) {
-        let look = |key: &Key| {
-            let (reply, answer) = oneshot::channel();
-            let get = ToMemory::Get(key.clone(), Some(LOOK_WITHIN), reply);
-            // Of a node that stops the answer does not come either.
-            let _ = memory.cast(get);
-            answer
-        };
-        let looks: Vec<_> = keys.iter().map(look).collect();
-        for look in looks {
-            if !matches!(look.await, Ok(Ok(got)) if got.complete) {
+        let mut unseen: Vec<&Key> = keys.iter().collect();
+        for _ in 0..LOOKS {
+            let began = Instant::now();
+            unseen = look_once(memory, unseen).await;
+            if unseen.is_empty() {
+                break;
+            }
+            // Else somebody was busy, and may not be in a moment.
+            if began.elapsed() >= LOOK_WITHIN {
                 return;
             }
         }
     }
+}
+
+/// Looks for each; those of which not everybody who was asked has told.
+async fn look_once<'a>(memory: &ActorRef<ToMemory>, keys: Vec<&'a Key>) -> Vec<&'a Key> {
+    let look = |key: &'a Key| {
+        let (reply, answer) = oneshot::channel();
+        // Of a node that stops no answer comes.
+        let _ = memory.cast(ToMemory::Get(key.clone(), Some(LOOK_WITHIN), reply));
+        (key, answer)
+    };
+    let looks: Vec<_> = keys.into_iter().map(look).collect();
+    let mut unseen = Vec::new();
+    for (key, answer) in looks {
+        if !matches!(answer.await, Ok(Ok(got)) if got.complete) {
+            unseen.push(key);
+        }
+    }
+    unseen
 }
 
 fn micros(span: Duration) -> Micros {
