@@ -238,7 +238,10 @@ impl Gossip {
             Command::Attached { accepted: true } => {}
             Command::Detach => self.release(&from),
             // The directory's, and those of the checkpoints.
-            Command::Pull { .. } | Command::Page(_) | Command::Checkpoint(_) => {}
+            Command::Pull { .. }
+            | Command::Page(_)
+            | Command::Checkpoint(_)
+            | Command::Operation(_) => {}
         }
     }
 

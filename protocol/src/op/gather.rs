@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::quorum::{Decision, Tally};
@@ -33,8 +34,8 @@ impl Default for Config {
     }
 }
 
-/// What a source knows of its agents. It only grows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What a source knows of its agents. But for the lost it only grows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Ready.
     pub ready: u32,
@@ -97,19 +98,19 @@ impl Part {
         self.answered() + u64::from(self.lost) + u64::from(self.skipped)
     }
 
-    /// Whether this can be what came after `before`. Who was taken for lost may answer yet.
+    /// Whether this can be what came after `before`. Who was lost may be found and answer yet.
     fn follows(&self, before: &Part) -> bool {
         self.ready >= before.ready
             && self.conflict >= before.conflict
             && self.skipped >= before.skipped
-            && self.settled() >= before.settled()
     }
 }
 
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input<K> {
-    /// A source says for how many agents it answers, and how far it is.
+    /// A source says for how many agents it answers, and how far it is. Those that it was asked
+    /// for and does not know any more are lost: nobody leaves the count who was in it.
     Said(K, u32, Part),
     /// A source is gone: what it has not said it will not say.
     Gone(K),
@@ -161,6 +162,23 @@ struct Source {
 }
 
 impl Source {
+    /// What it has said, and what became of the others when it went.
+    fn whole(&self) -> Part {
+        let Part {
+            ready,
+            conflict,
+            skipped,
+            ..
+        } = self.part;
+        match self.gone {
+            true => Part {
+                lost: self.expected - ready - conflict - skipped,
+                ..self.part
+            },
+            false => self.part,
+        }
+    }
+
     /// How many may answer yet.
     fn open(&self) -> u64 {
         match self.gone {
@@ -222,10 +240,16 @@ impl<K: Ord + Copy> Gather<K> {
         self.tally
     }
 
-    /// All that the sources have said, in time or late.
+    /// All that the sources have said, in time or late; what a source that is gone has not
+    /// said is lost.
     pub fn sum(&self) -> Part {
-        let parts = self.sources.values().map(|source| source.part);
+        let parts = self.sources.values().map(Source::whole);
         parts.fold(Part::default(), |sum, part| sum.and(&part))
+    }
+
+    /// Whether nobody is waited for any more.
+    pub fn is_settled(&self) -> bool {
+        self.open == 0
     }
 
     /// How many agents all sources answer for.
@@ -267,6 +291,14 @@ impl<K: Ord + Copy> Gather<K> {
     fn said(&mut self, key: K, expected: u32, part: Part, in_time: bool) -> Result<u32, Error> {
         let source = self.sources.get_mut(&key).ok_or(Error::Stranger)?;
         let before = *source;
+        let unknown = source.expected.saturating_sub(expected);
+        let (expected, part) = (
+            expected.max(source.expected),
+            Part {
+                lost: part.lost.saturating_add(unknown),
+                ..part
+            },
+        );
         let fits = part.settled() <= u64::from(expected) && expected <= EXPECTED_MAX;
         if !fits || !part.follows(&before.part) {
             return Err(Error::Contradiction);

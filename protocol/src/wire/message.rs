@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{CurveKey, Digest, Incarnation, Label, NodeId, Place, Role, Stamp};
 use crate::memory::checkpoint::Order;
+use crate::op;
 use crate::phase::field::Sum;
 use crate::wire::topic::Topic;
 
@@ -271,6 +272,8 @@ pub enum Command {
     Page(Items),
     /// About checkpoints of the phase vector.
     Checkpoint(Order),
+    /// About an operation: a question to agents, and what they said.
+    Operation(op::Order),
 }
 
 /// Signed items of the directory, each as `trust::item` encodes it.

@@ -1,0 +1,474 @@
+//! Operations over a tree of machines in virtual time: a question goes down to all agents, and one
+//! answer comes up, whoever is slow, silent or dead.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chorus_protocol::ids::{Incarnation, Label, NodeId};
+use chorus_protocol::op::gather::{Config, Part};
+use chorus_protocol::op::order::{Ask, Census, OperationId, Said as Told};
+use chorus_protocol::op::quorum::Decision;
+use chorus_protocol::op::{Agent, Input, Operations, Order, Output, Refusal, Report, Said, Select};
+use chorus_protocol::units::{Micros, Noise, Seeded};
+
+const HOP: Micros = Micros::from_millis(2);
+
+fn id(n: usize) -> NodeId {
+    NodeId([n as u8 + 1; 32])
+}
+
+fn label(text: &str) -> Label {
+    Label::new(text).unwrap()
+}
+
+/// What an agent does with a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Does {
+    Says(Said, u64),
+    Hangs,
+}
+
+fn ready(text: &str, after_ms: u64) -> Does {
+    Does::Says(Said::Ready(text.as_bytes().to_vec()), after_ms)
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    Input(Input),
+    Dies,
+}
+
+/// A tree of nodes, the agents on them, and what is under way between them.
+struct Mesh {
+    now: Micros,
+    nodes: Vec<Option<Operations>>,
+    parents: Vec<Option<usize>>,
+    agents: BTreeMap<(usize, Label), Does>,
+    under_way: BTreeMap<(Micros, u64), (usize, What)>,
+    events: u64,
+    /// Each word about an operation that went up, by its sender.
+    words: Vec<usize>,
+    heard: Vec<(Micros, Output)>,
+    /// What comes twice, in a hundred.
+    repeats: f64,
+    noise: Seeded,
+}
+
+impl Mesh {
+    /// Nodes by their parents; the first has none.
+    fn new(parents: &[Option<usize>]) -> Self {
+        let machine = |n| Some(Operations::new(id(n), Incarnation::new(0, 1)));
+        let mut mesh = Self {
+            now: Micros::ZERO,
+            nodes: (0..parents.len()).map(machine).collect(),
+            parents: parents.to_vec(),
+            agents: BTreeMap::new(),
+            under_way: BTreeMap::new(),
+            events: 0,
+            words: Vec::new(),
+            heard: Vec::new(),
+            repeats: 0.0,
+            noise: Seeded::new(1),
+        };
+        for n in 0..parents.len() {
+            mesh.stand(n);
+        }
+        mesh
+    }
+
+    /// One above `sectors`, each above as many leads.
+    fn tree(sectors: usize, leads: usize) -> Self {
+        let mut parents = vec![None];
+        for _ in 0..sectors {
+            parents.push(Some(0));
+            let coordinator = parents.len() - 1;
+            parents.extend(vec![Some(coordinator); leads]);
+        }
+        Self::new(&parents)
+    }
+
+    fn host(&mut self, node: usize, agents: &[(&str, &[&str], Does)]) {
+        for (name, _, does) in agents {
+            self.agents.insert((node, label(name)), does.clone());
+        }
+        let agents = agents.iter().map(|(name, can, _)| Agent {
+            name: label(name),
+            capabilities: can.iter().map(|it| label(it)).collect(),
+        });
+        let agents = Input::Agents(agents.collect());
+        self.give(node, agents);
+    }
+
+    /// Tells a node who stands around it.
+    fn stand(&mut self, n: usize) {
+        let lives = |other: &usize| self.nodes[*other].is_some();
+        let parent = self.parents[n].filter(lives).map(id);
+        let children = (0..self.nodes.len()).filter(|it| self.parents[*it] == Some(n));
+        let children: BTreeSet<NodeId> = children.filter(lives).map(id).collect();
+        self.give(n, Input::Around(parent, children));
+    }
+
+    fn later(&mut self, after: Micros, node: usize, what: What) {
+        self.events += 1;
+        let at = (self.now + after, self.events);
+        self.under_way.insert(at, (node, what));
+    }
+
+    fn give(&mut self, n: usize, input: Input) {
+        let Some(machine) = &mut self.nodes[n] else {
+            return;
+        };
+        for output in machine.handle(input, self.now) {
+            match output {
+                Output::Send(to, order) => {
+                    if matches!(order, Order::Said(_)) {
+                        self.words.push(n);
+                    }
+                    let to = (0..self.nodes.len()).find(|it| id(*it) == to).unwrap();
+                    let input = What::Input(Input::Order(id(n), order));
+                    if self.noise.uniform() < self.repeats {
+                        self.later(HOP + HOP, to, input.clone());
+                    }
+                    self.later(HOP, to, input);
+                }
+                Output::Run {
+                    operation, agent, ..
+                } => {
+                    if let Does::Says(said, after_ms) = self.agents[&(n, agent)].clone() {
+                        let said = Input::Answered(operation, agent, said);
+                        self.later(Micros::from_millis(after_ms), n, What::Input(said));
+                    }
+                }
+                told => self.heard.push((self.now, told)),
+            }
+        }
+    }
+
+    fn dies(&mut self, n: usize) {
+        self.nodes[n] = None;
+        for other in 0..self.nodes.len() {
+            let near = self.parents[other] == Some(n) || self.parents[n] == Some(other);
+            if near {
+                self.stand(other);
+            }
+        }
+    }
+
+    /// Lets time pass until then.
+    fn run(&mut self, until: Micros) {
+        loop {
+            let due = self.nodes.iter().flatten().map(Operations::next_deadline);
+            let due = due.min().unwrap_or(Micros::NEVER);
+            let next = self
+                .under_way
+                .keys()
+                .next()
+                .map_or(Micros::NEVER, |it| it.0);
+            let at = due.min(next);
+            if at > until {
+                self.now = until;
+                return;
+            }
+            self.now = self.now.max(at);
+            if next <= due {
+                let (_, (node, what)) = self.under_way.pop_first().unwrap();
+                match what {
+                    What::Input(input) => self.give(node, input),
+                    What::Dies => self.dies(node),
+                }
+            } else {
+                for n in 0..self.nodes.len() {
+                    let machine = self.nodes[n].as_ref();
+                    if machine.is_some_and(|it| it.next_deadline() <= self.now) {
+                        self.give(n, Input::Tick);
+                    }
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, select: Select, window: Micros) {
+        let config = Config {
+            window,
+            ..Config::default()
+        };
+        let begin = Input::Begin {
+            ticket: 7,
+            select,
+            question: b"?".to_vec(),
+            config,
+        };
+        self.give(0, begin);
+    }
+
+    /// How it ended, and when. It ends once.
+    fn report(&self) -> (Micros, &Report) {
+        let done = self.heard.iter().filter_map(|(at, it)| match it {
+            Output::Done(7, report) => Some((*at, &**report)),
+            _ => None,
+        });
+        let done: Vec<_> = done.collect();
+        assert_eq!(done.len(), 1, "{done:?}");
+        done[0]
+    }
+
+    fn late(&self) -> u32 {
+        let late = self.heard.iter().filter_map(|(_, it)| match it {
+            Output::Late(7, many) => Some(*many),
+            _ => None,
+        });
+        late.sum()
+    }
+}
+
+/// Three sectors with two leads each, and on each lead five agents that answer alike.
+fn sixty(does: impl Fn(usize) -> Does) -> Mesh {
+    let mut mesh = Mesh::tree(3, 2);
+    let mut agent = 0;
+    for node in [2, 3, 5, 6, 8, 9] {
+        let names: Vec<String> = (0..10).map(|n| format!("a{n}")).collect();
+        let mut agents: Vec<(&str, &[&str], Does)> = Vec::new();
+        for name in &names {
+            agents.push((name, &["echo"], does(agent)));
+            agent += 1;
+        }
+        mesh.host(node, &agents);
+    }
+    mesh.run(Micros::from_millis(50));
+    mesh
+}
+
+const WINDOW: Micros = Micros::from_millis(500);
+
+#[test]
+fn all_agents_are_asked_and_a_leads_ten_answers_are_one_word_upward() {
+    let mut mesh = sixty(|_| ready("yes", 5));
+    let census = mesh.nodes[0].as_ref().unwrap().census();
+    assert_eq!(
+        (census.agents, census.by_capability),
+        (60, vec![(label("echo"), 60)])
+    );
+    let began = mesh.now;
+    mesh.ask(Select::default(), WINDOW);
+    mesh.run(Micros::from_secs(5));
+    let (at, report) = mesh.report();
+    // Down two hops, five milliseconds of work, and up again: nobody waits for the window.
+    assert_eq!(at.since(began), Micros::from_millis(13));
+    assert_eq!(report.outcome.decision, Decision::Proceed);
+    assert_eq!(report.outcome.tally.ready, 60);
+    let groups = &report.answers.groups;
+    assert_eq!((groups.len(), groups[0].many), (1, 60));
+    assert_eq!(groups[0].answer.as_slice(), b"yes");
+    let mut words = std::mem::take(&mut mesh.words);
+    words.sort_unstable();
+    assert_eq!(words, (1..10).collect::<Vec<_>>(), "one word of each");
+}
+
+#[test]
+fn only_those_that_can_are_asked_and_nobody_is_refused_by_name() {
+    let mut mesh = Mesh::tree(2, 1);
+    mesh.host(
+        2,
+        &[("a", &["gpu"], ready("a", 1)), ("b", &[], ready("b", 1))],
+    );
+    mesh.host(0, &[("c", &["gpu"], ready("c", 1))]);
+    mesh.run(Micros::from_millis(50));
+    let select = |can| Select {
+        capability: Some(label(can)),
+    };
+    mesh.ask(select("cooking"), WINDOW);
+    assert_eq!(
+        mesh.heard.pop().map(|it| it.1),
+        Some(Output::Refused(7, Refusal::Nobody))
+    );
+    mesh.ask(select("gpu"), WINDOW);
+    mesh.run(Micros::from_secs(1));
+    let (_, report) = mesh.report();
+    assert_eq!(report.outcome.tally.expected(), 2);
+    let answers: Vec<_> = report
+        .answers
+        .groups
+        .iter()
+        .map(|it| &it.answer[..])
+        .collect();
+    assert_eq!(answers, [b"a", b"c"]);
+}
+
+#[test]
+fn one_that_takes_45_seconds_changes_nothing_for_the_others_and_is_heard_in_the_end() {
+    // A10: the same with it and without it.
+    let outcome = |slow: bool| {
+        let mut mesh = sixty(|n| match n {
+            17 if slow => ready("at last", 45_000),
+            _ => ready("yes", 2_000),
+        });
+        let began = mesh.now;
+        mesh.ask(Select::default(), Micros::from_secs(5));
+        mesh.run(Micros::from_secs(60));
+        let (at, report) = mesh.report();
+        (at.since(began), report.clone(), mesh.late())
+    };
+    let (took, with, late) = outcome(true);
+    let (without_took, without, none_late) = outcome(false);
+    assert_eq!((with.outcome.tally.ready, late), (59, 1));
+    assert_eq!((without.outcome.tally.ready, none_late), (60, 0));
+    assert_eq!(with.outcome.decision, without.outcome.decision);
+    assert_eq!(with.answers.groups.len(), 1);
+    // The nodes above it cannot know at once that it will be silent.
+    assert!(took.since(without_took) <= Micros::from_millis(4), "{took}");
+}
+
+#[test]
+fn who_is_silent_is_in_transit_when_the_window_closes() {
+    let mut mesh = sixty(|n| if n < 12 { Does::Hangs } else { ready("yes", 5) });
+    let began = mesh.now;
+    mesh.ask(Select::default(), WINDOW);
+    mesh.run(Micros::from_secs(5));
+    let (at, report) = mesh.report();
+    assert_eq!(at.since(began), WINDOW);
+    let tally = report.outcome.tally;
+    assert_eq!((tally.ready, tally.transit, tally.expected()), (48, 12, 60));
+    assert_eq!(report.outcome.decision, Decision::Wait);
+    let progress = mesh
+        .heard
+        .iter()
+        .any(|(_, it)| matches!(it, Output::Progress(..)));
+    assert!(progress, "one sees how far it is");
+}
+
+#[test]
+fn the_dead_are_in_the_count_and_nobody_waits_for_them() {
+    let mut mesh = sixty(|_| ready("yes", 5));
+    // A lead with its ten, after the question left and before it came.
+    mesh.ask(Select::default(), WINDOW);
+    mesh.later(Micros::from_millis(1), 2, What::Dies);
+    let began = mesh.now;
+    mesh.run(Micros::from_secs(5));
+    let (at, report) = mesh.report();
+    let tally = report.outcome.tally;
+    assert_eq!((tally.ready, tally.transit, tally.expected()), (50, 10, 60));
+    assert!(at.since(began) < Micros::from_millis(50), "{at}");
+}
+
+#[test]
+fn conflicts_and_the_lost_are_named_with_their_reasons() {
+    let mut mesh = sixty(|n| match n {
+        3..10 => Does::Says(Said::Conflict("it was blue".into()), 3),
+        20 => Does::Says(Said::Lost("429".into()), 3),
+        _ => ready("red", 5),
+    });
+    mesh.ask(Select::default(), WINDOW);
+    mesh.run(Micros::from_secs(5));
+    let (_, report) = mesh.report();
+    assert_eq!(report.outcome.decision, Decision::ResolveConflicts);
+    assert_eq!(report.outcome.tally.conflict, 7);
+    assert!(report.unready.named.len() >= 7);
+}
+
+#[test]
+fn words_of_strangers_are_refused_and_change_nothing() {
+    let mut mesh = sixty(|_| Does::Hangs);
+    mesh.ask(Select::default(), WINDOW);
+    mesh.run(mesh.now + HOP + HOP + HOP);
+    let operation = OperationId {
+        origin: id(0),
+        run: Incarnation::new(0, 1),
+        number: 1,
+    };
+    let said = |expected, ready, operation| {
+        let part = Part {
+            ready,
+            ..Part::default()
+        };
+        Order::Said(Told {
+            operation,
+            expected,
+            part,
+            answers: Default::default(),
+            unready: Default::default(),
+        })
+    };
+    let other = OperationId {
+        number: 2,
+        ..operation
+    };
+    let ask = Order::Ask(Ask {
+        operation: other,
+        select: Select::default(),
+        left_us: 1,
+        question: Vec::new(),
+    });
+    let have = |agents, by_capability| {
+        Order::Have(Census {
+            agents,
+            by_capability,
+        })
+    };
+    let (a, b) = (label("a"), label("b"));
+    let lies = [
+        (id(50), said(20, 20, operation)), // who was never asked
+        (id(1), said(20, 21, operation)),  // of more than there are
+        (id(1), said(u32::MAX, 0, operation)),
+        (id(1), said(20, 20, other)),
+        (id(1), ask.clone()), // a child asks
+        (id(50), ask),
+        (id(50), have(9, vec![])),
+        (id(1), have(9, vec![(b, 1), (a, 1)])),
+        (id(1), have(9, vec![(a, 10)])),
+    ];
+    let before = mesh.nodes[0].as_ref().unwrap().census();
+    for (n, (from, lie)) in lies.into_iter().enumerate() {
+        mesh.give(0, Input::Order(from, lie.clone()));
+        let root = mesh.nodes[0].as_ref().unwrap();
+        assert_eq!(root.refused(), n as u64 + 1, "{lie:?}");
+    }
+    assert_eq!(mesh.nodes[0].as_ref().unwrap().census(), before);
+    mesh.run(Micros::from_secs(5));
+    assert_eq!(mesh.report().1.outcome.tally.transit, 60);
+}
+
+/// Whatever dies, hangs or comes twice: it ends once, in time, everybody is in one state, and
+/// nobody is ready who has not said so.
+#[test]
+fn every_count_is_whole_in_any_weather() {
+    let mut decided = BTreeSet::new();
+    for seed in 0..300 {
+        let mut noise = Seeded::new(seed);
+        let mut some = |n: usize| (noise.uniform() * n as f64) as usize;
+        let (hang, contradict, slowest_ms) = (some(10), some(9), 1 + some(700));
+        let plans: Vec<Does> = (0..60)
+            .map(|_| match some(100) {
+                n if n < hang => Does::Hangs,
+                n if n < hang + contradict => Does::Says(Said::Conflict("no".into()), 1),
+                n if n < hang + contradict + 3 => Does::Says(Said::Lost("crash".into()), 1),
+                _ => ready("yes", some(slowest_ms) as u64),
+            })
+            .collect();
+        let mut mesh = sixty(|n| plans[n].clone());
+        mesh.repeats = 0.3;
+        let began = mesh.now;
+        mesh.ask(Select::default(), WINDOW);
+        for _ in 0..some(3) {
+            let (node, at) = (1 + some(9), some(600) as u64);
+            mesh.later(Micros::from_millis(at), node, What::Dies);
+        }
+        mesh.run(Micros::from_secs(10));
+        let (at, report) = mesh.report();
+        let tally = report.outcome.tally;
+        assert!(at.since(began) <= WINDOW, "seed {seed}");
+        assert_eq!(tally.expected(), 60, "seed {seed}");
+        let able = plans
+            .iter()
+            .filter(|it| matches!(it, Does::Says(Said::Ready(_), ms) if *ms < 500));
+        let able = able.count();
+        assert!(
+            tally.ready as usize <= able,
+            "seed {seed}: {tally:?}, {able} able"
+        );
+        assert!(
+            report.answers.many() <= u64::from(tally.ready),
+            "seed {seed}"
+        );
+        decided.insert(report.outcome.decision);
+    }
+    assert_eq!(decided.len(), 4, "{decided:?}");
+}
