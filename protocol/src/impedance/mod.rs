@@ -11,6 +11,7 @@
 //! | [`reading`] | what of that travels |
 //! | [`histogram`] | counts that merge, and quantiles from them |
 //! | [`summary`] | a cluster, a sector, the mesh |
+//! | [`registry`] | the newest reading of everybody, and who is best for what |
 //!
 //! Absent on purpose: order between nodes' clocks (spans are measured where they begin and end),
 //! and who may be told what (the roster's business).
@@ -20,6 +21,7 @@ pub mod histogram;
 pub mod hour;
 pub mod profile;
 pub mod reading;
+pub mod registry;
 pub mod score;
 pub mod summary;
 pub mod waits;
@@ -28,4 +30,5 @@ pub mod window;
 pub use class::Class;
 pub use profile::Profile;
 pub use reading::Reading;
+pub use registry::{Need, Registry};
 pub use score::{Flags, Score, State, Weight};
