@@ -5,6 +5,8 @@
 //! messages; `CHORUS_SOAK=1` takes ten. What is accepted of the right way must not be accepted of
 //! the wrong ones.
 
+#[path = "arrival/chain.rs"]
+mod chain;
 #[path = "arrival/model.rs"]
 mod model;
 
