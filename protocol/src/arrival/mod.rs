@@ -7,11 +7,14 @@
 //! | [`predict`] | how long before T a message must leave for one agent, and how sure that is |
 //! | [`schedule`] | when to send to whom, and for whom it is too late |
 //! | [`reliability`] | what was predicted against what came |
+//! | [`offset`] | what the clock of a receiver shows at T, so that it can hold until then |
 
+pub mod offset;
 pub mod predict;
 pub mod reliability;
 pub mod schedule;
 
+pub use offset::Offset;
 pub use predict::{Aim, Prediction};
 pub use reliability::Outcome;
 pub use schedule::{Compensation, Schedule};

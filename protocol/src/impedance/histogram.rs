@@ -24,7 +24,7 @@ pub struct Histogram<const BINS: usize> {
 
 impl<const BINS: usize> Default for Histogram<BINS> {
     fn default() -> Self {
-        const { assert!(BINS >= 2 * SUB && BINS <= 61 * SUB && BINS % SUB == 0) };
+        const { assert!(BINS >= 2 * SUB && BINS <= 61 * SUB && BINS.is_multiple_of(SUB)) };
         Self { counts: [0; BINS] }
     }
 }
