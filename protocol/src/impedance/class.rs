@@ -37,7 +37,7 @@ pub struct Traits {
     /// The letter that commands, JSON and the wire use.
     pub letter: char,
     /// Typical latency in milliseconds, low and high; `None` where the seed gives no figures
-    /// (E: "depends on the network").
+    /// (E: "depends on the network"; F: "seconds to hours").
     pub latency_ms: Option<(u32, u32)>,
     /// What agents of the class are best for.
     pub best_for: &'static str,
@@ -73,8 +73,7 @@ impl Class {
             Class::Persistent => ('C', Some((100, 300)),          None,     5_000,  200,    200),
             Class::Gpu =>        ('D', Some((200, 500)),          None,     2_000,  100,    350),
             Class::Local =>      ('E', None,                      None,     3_000,  150,    90),
-            // "Seconds to hours": the answer of a person, not of the network.
-            Class::Human =>      ('F', Some((1_000, 3_600_000)),  None,     2_000,  60_000, 100),
+            Class::Human =>      ('F', None,                      None,     2_000,  60_000, 100),
         };
         let best_for = match self {
             Class::Edge => "routing, light transforms, caches",
@@ -148,7 +147,10 @@ mod tests {
         );
         let ranges = table.map(|row| row.latency_ms);
         assert_eq!(ranges[..2], [Some((5, 20)), Some((50, 150))]);
-        assert_eq!(ranges[2..5], [Some((100, 300)), Some((200, 500)), None]);
+        assert_eq!(
+            ranges[2..],
+            [Some((100, 300)), Some((200, 500)), None, None]
+        );
         assert_eq!(
             table.map(|row| row.cpu_cap_ms),
             [Some(50), None, None, None, None, None]

@@ -31,7 +31,7 @@ pub struct Ranked {
     pub agent: NodeId,
 }
 
-/// What merges. 552 bytes here; on the wire the histogram's empty bins cost nothing.
+/// What merges. 536 bytes here; on the wire the histogram's empty bins cost nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// All agents.

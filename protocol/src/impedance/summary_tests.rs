@@ -195,5 +195,6 @@ fn a_cluster_of_thirty_fits_a_gossip_frame_and_comes_back() -> Result<(), BadLab
     let bytes = rmp_serde::to_vec_named(&sent).unwrap_or_default();
     assert!(!bytes.is_empty() && bytes.len() < 400, "{}", bytes.len());
     assert_eq!(rmp_serde::from_slice(&bytes).ok(), Some(sent));
+    assert_eq!(size_of::<Tally>(), 536);
     Ok(())
 }
