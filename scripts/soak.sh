@@ -77,6 +77,8 @@ suite flood -p chorus-node --test flood                    # a million bad frame
 suite kill -p chorus-node --test kill                      # 100 kills under load
 suite outlives -p chorus-node --test outlives              # 100 kills while it writes, disks destroyed
 suite damage -p chorus-node --test damage                  # two nodes of five, damaged 30 times
+suite posterity -p chorus-node --test checkpoint           # 100 nodes, of which one survives
+suite files -p chorus-node --test memory                   # 200,000 lines in and out, bad ones among them
 suite copied -p chorus-node --test copied                  # a home that runs twice
 suite half -p chorus-node --test half                      # 15 of 30 real nodes die
 suite meshes -p chorus-node --test meshes                  # cuts up to 120 s, losses, pauses, slow legs, restarts

@@ -295,6 +295,10 @@ fn not_running(home: &Home, why: &io::Error) -> Failure {
                  `kill {pid}` and start it again"
             ))
         }
+        (io::ErrorKind::ConnectionRefused, Some(pid)) => {
+            let message = format!("process {pid} is starting in {dir} and answers nobody yet");
+            Failure::unreachable("starting", message).hint("ask again in a moment")
+        }
         _ => Failure::unreachable("control_socket", format!("{}: {why}", socket.display()))
             .hint("only the user who started the node may ask it, on the same machine"),
     }

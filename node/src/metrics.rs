@@ -138,6 +138,7 @@ fn text(snapshot: &Snapshot) -> String {
     let mut registry = Registry::with_prefix_and_labels("chorus", labels.into_iter());
     phase(&mut registry, snapshot);
     membership(&mut registry, snapshot);
+    memory(&mut registry, snapshot);
     frames(&mut registry, snapshot);
     let mut out = String::new();
     if let Err(why) = encode(&mut out, &registry) {
@@ -223,6 +224,51 @@ fn membership(registry: &mut Registry, snapshot: &Snapshot) {
     registry.register("storage", "How the disk is; OK: all is written", storage);
     let uptime = snapshot.started.elapsed().as_secs_f64();
     gauge(registry, "uptime_seconds", "Since the node started", uptime);
+}
+
+fn memory(registry: &mut Registry, snapshot: &Snapshot) {
+    let view = &snapshot.memory;
+    let told = report::memory(view, report::live_members(snapshot));
+    let number = |name: &str| told[name].as_f64().unwrap_or_default();
+    for (name, field, about) in [
+        ("memory_records", "records", "Keys held, deleted ones too"),
+        ("memory_bytes", "bytes", "Bytes of the keys held"),
+        ("memory_bytes_max", "bytes_max", "Bytes that it may hold"),
+        ("memory_copies", "copies", "Members that should hold a key"),
+        (
+            "memory_copies_live",
+            "copies_live",
+            "Of these those that live",
+        ),
+        (
+            "memory_neighbours",
+            "neighbours",
+            "Nodes whose memory is compared with",
+        ),
+        (
+            "memory_behind",
+            "behind",
+            "Neighbours with whom it does not agree yet",
+        ),
+        (
+            "memory_conflicts",
+            "conflicts",
+            "Keys in conflict by the log",
+        ),
+    ] {
+        gauge(registry, name, about, number(field));
+    }
+    let survival: Family<Labels, Gauge<f64, AtomicU64>> = Family::default();
+    for (loss, _) in report::LOSSES {
+        if let Some(p) = told["survival"][loss].as_f64() {
+            survival.get_or_create(&[("loss", loss)]).set(p);
+        }
+    }
+    registry.register(
+        "memory_survival",
+        "Probability that a record outlives the loss of so many of the live members",
+        survival,
+    );
 }
 
 fn frames(registry: &mut Registry, snapshot: &Snapshot) {

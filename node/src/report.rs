@@ -13,7 +13,7 @@ mod members;
 mod memory;
 mod words;
 pub use members::{announced, live_members, peers};
-pub use memory::memory_words;
+pub use memory::{LOSSES, memory, memory_words};
 pub use words::{REWOUND_HINT, columns, ends_low, peers_words, rewound, status_words};
 
 /// Refusals that mean somebody signed what he may not. What is neither one of them nor
@@ -69,7 +69,7 @@ pub fn status(snapshot: &Snapshot) -> Value {
             "malformed": refused(&|name| !forged(name) && !revoked(name)) + counter(&["malformed"]),
             "dropped": counter(&["gossip_over_share", "gossip_dropped", "door_dropped", "door_limited"]),
         },
-        "memory": memory::memory(&snapshot.memory),
+        "memory": memory::memory(&snapshot.memory, live_members(snapshot)),
         "checkpoint": checkpoint(snapshot),
         "agents": {"active": active, "total": total},
         "storage": storage(snapshot),
@@ -137,7 +137,7 @@ pub fn health(snapshot: &Snapshot) -> Value {
         "members": snapshot.roster.len(),
         "live": live_members(snapshot),
         "order": snapshot.view.order,
-        "memory": memory::memory(&snapshot.memory),
+        "memory": memory::memory(&snapshot.memory, live_members(snapshot)),
         "locked_groups": snapshot.view.locking.locked_groups,
         "missing_revocations": snapshot.roster.missing_revocations(),
         "revoked": revoked(snapshot),

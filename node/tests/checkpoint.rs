@@ -280,14 +280,27 @@ fn what_was_damaged_or_missed_comes_again_from_the_parent() {
         (0, &proof["root"], &proof["name"])
     );
     let record = proof["record"].as_str().unwrap().to_owned();
-    let bent = proof
-        .to_string()
-        .replace(&record, &record.replace(['1', '2'], "3"));
-    fs::write(&file, bent).unwrap();
-    let (code, said) = checkpoint(&nodes[2], &["verify", "--proof", path]);
-    assert_eq!(
-        (code, &said["code"]),
-        (1, &Value::from("proof_refused")),
-        "{said}"
-    );
+    let mut bents = vec![
+        proof
+            .to_string()
+            .replace(&record, &record.replace(['1', '2'], "3")),
+    ];
+    // What is said beside the bytes is refused too where it is another.
+    for field in [
+        "phase", "omega", "lamport", "epoch", "root", "branch", "holds",
+    ] {
+        let mut bent = proof.clone();
+        assert!(!bent[field].is_null(), "{field}");
+        bent[field] = "1".into();
+        bents.push(bent.to_string());
+    }
+    for bent in bents {
+        fs::write(&file, &bent).unwrap();
+        let (code, said) = checkpoint(&nodes[2], &["verify", "--proof", path]);
+        let refused = [Value::from("proof_refused"), "bad_proof".into()];
+        assert!(
+            code != 0 && refused.contains(&said["code"]),
+            "{bent}: {said}"
+        );
+    }
 }

@@ -126,6 +126,11 @@ fn who_has_no_parent_lives_and_is_not_ready_and_who_was_shut_out_is_neither() {
     // What a container's health is taken from: refused, and still one object.
     let output = agent.command().arg("status").output().unwrap();
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let put = ["memory", "put", "x", "1", "--quorum", "1"];
+    let refused = agent.command().args(put).output().unwrap();
+    let said: Value = serde_json::from_slice(&refused.stdout).unwrap();
+    let answer = (refused.status.code(), &said["code"]);
+    assert_eq!(answer, (Some(4), &"revoked".into()), "{said}");
     let told = (&status["mode"], &status["revoked"]);
     assert_eq!(output.status.code(), Some(4), "{status}");
     assert_eq!(told, (&"EMERGENCY".into(), &true.into()), "{status}");

@@ -5,6 +5,8 @@
 //! other. They stand beside each other as siblings, so none is served as the only one: that is
 //! their quarantine.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -92,8 +94,10 @@ pub fn seen(before: &Siblings, after: &Siblings, record: &Record) -> Option<Entr
     let key = &record.write().key;
     let is_new = before.iter().all(|it| it.dot() != record.dot());
     if let (true, Some(received)) = (is_new, stated(record)) {
-        let others = after.iter().filter(|it| it.dot() != record.dot());
-        let expected: Vec<Stated> = others.filter_map(stated).take(EXPECTED_MAX).collect();
+        // Who wrote the same value agrees.
+        let others = after.iter().filter_map(stated);
+        let others = others.filter(|it| it.value != received.value);
+        let expected: Vec<Stated> = others.take(EXPECTED_MAX).collect();
         if !expected.is_empty() {
             return Some(Entry::Found {
                 kind: Kind::DataContradiction,
@@ -104,7 +108,10 @@ pub fn seen(before: &Siblings, after: &Siblings, record: &Record) -> Option<Entr
             });
         }
     }
-    let values = |set: &Siblings| set.iter().filter(|it| it.write().value.is_some()).count();
+    let values = |set: &Siblings| {
+        let values = set.iter().filter_map(stated).map(|it| it.value);
+        values.collect::<BTreeSet<Digest>>().len()
+    };
     (values(before) > 1 && values(after) <= 1).then(|| Entry::Resolved {
         key: key.clone(),
         by: *record.dot(),
@@ -189,6 +196,27 @@ mod tests {
         assert_eq!(merge(&mut set, &end), Some(resolved));
         let next = record(2, 10, set.seen(), Some(b"d"));
         assert_eq!(merge(&mut set, &next), None, "it has seen the last");
+    }
+
+    #[test]
+    fn who_writes_the_same_value_agrees() {
+        let mut set = Siblings::default();
+        let lone = |node, value| record(node, 5, Version::default(), value);
+        assert_eq!(merge(&mut set, &lone(1, Some(b"a"))), None);
+        assert_eq!(merge(&mut set, &lone(2, Some(b"a"))), None, "the same");
+        assert_eq!((set.len(), set.values(0).count()), (2, 1));
+        let Some(Entry::Found { expected, .. }) = merge(&mut set, &lone(3, Some(b"b"))) else {
+            panic!("another");
+        };
+        assert_eq!(expected.len(), 2);
+        assert_eq!(set.values(0).count(), 2);
+        let seen: Version = [*lone(3, Some(b"b")).dot()].into_iter().collect();
+        let end = record(4, 9, seen, Some(b"a"));
+        assert!(matches!(
+            merge(&mut set, &end),
+            Some(Entry::Resolved { .. })
+        ));
+        assert_eq!((set.len(), set.values(0).count()), (3, 1));
     }
 
     #[test]

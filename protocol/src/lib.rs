@@ -7,11 +7,13 @@
 //!
 //! Each room is one idea; each file says in its first line what it is.
 
+pub mod arrival;
 pub mod causality;
 pub mod conflict;
 pub mod delivery;
 pub mod gossip;
 pub mod ids;
+pub mod impedance;
 pub mod membership;
 pub mod memory;
 pub mod op;

@@ -38,7 +38,10 @@ struct Get {
     held: Option<(Digest, Siblings)>,
     looks: usize,
     nodes: usize,
-    complete: bool,
+    /// Whether everybody that was asked has answered.
+    answered: bool,
+    /// Whether all who should hold the key have exactly what stands here.
+    all_heard: bool,
     asked_kademlia: bool,
     /// Kademlia found something, and what that comes to is looked at when it is in the store.
     given: bool,
@@ -67,7 +70,8 @@ impl State {
             held: None,
             looks: 0,
             nodes: 0,
-            complete: true,
+            answered: true,
+            all_heard: false,
             asked_kademlia: false,
             given: false,
         };
@@ -135,7 +139,14 @@ impl State {
             return;
         };
         get.nodes = found.nodes.len();
-        get.complete = found.complete;
+        get.answered = found.complete;
+        if get.held.is_none() {
+            let leaf = get.key.id().position().leaf();
+            let me = self.writer.identity.id();
+            let holders = self.machine.placement().holders(leaf);
+            let heard = |it: &NodeId| *it == me || found.nodes.contains(it);
+            get.all_heard = holders.iter().all(heard);
+        }
         let number = found.look;
         let records: Vec<Vec<u8>> = found
             .others
@@ -153,8 +164,10 @@ impl State {
             };
             return self.check(given, records);
         }
-        let leaf = get.key.id().position().leaf();
-        if get.held.is_none() && !get.asked_kademlia && !self.machine.should_hold(leaf) {
+        if get.held.is_none()
+            && !get.asked_kademlia
+            && !self.machine.should_hold(get.key.id().position().leaf())
+        {
             get.asked_kademlia = true;
             let key = get.key.id().0;
             if let Some(realm) = self.realms.first().copied()
@@ -211,10 +224,18 @@ impl State {
             Some(_) => 1 + get.nodes,
             None => 0,
         };
+        // That nothing stands there is known only when all who should hold it have said so.
+        let leaf = get.key.id().position().leaf();
+        let me = self.writer.identity.id();
+        let all_heard = get.all_heard || {
+            let holders = self.machine.placement().holders(leaf);
+            holders.iter().all(|it| *it == me)
+        };
         let got = Got {
+            complete: get.answered && (get.held.is_some() || all_heard),
+            answered: get.answered,
             siblings: get.held.map(|(_, set)| set).unwrap_or_default(),
             replicas,
-            complete: get.complete,
         };
         self.go_on_with(get.then, Ok(got));
     }
@@ -248,7 +269,8 @@ impl State {
                     tracing::warn!(
                         places = listed.gaps.len(),
                         "the files of the store are damaged: nothing more is written to them. \
-                         The next start keeps what can be read, and the others give back the rest"
+                         The next start keeps what it can still read, if anything, and the others \
+                         give back what they hold"
                     );
                 }
             }

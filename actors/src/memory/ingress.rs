@@ -46,6 +46,9 @@ pub enum MemoryError {
         /// What it may.
         max: u64,
     },
+    /// This node was shut out of the mesh: nobody would take what it writes. Nothing changed.
+    #[error("this node has been revoked: nobody would take what it writes; nothing was written")]
+    Revoked,
     /// The disk did not take it. Nothing is acknowledged.
     #[error("not written: {0}")]
     Disk(String),
@@ -99,6 +102,8 @@ pub struct Got {
     /// How many nodes hold exactly these, this one included, as far as they answered.
     pub replicas: usize,
     /// Whether everybody that was asked answered.
+    pub answered: bool,
+    /// The same; and where nothing was found, whether that was everybody who should hold it.
     pub complete: bool,
 }
 

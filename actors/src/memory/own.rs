@@ -101,7 +101,7 @@ async fn look_once<'a>(memory: &ActorRef<ToMemory>, keys: Vec<&'a Key>) -> Vec<&
     let looks: Vec<_> = keys.into_iter().map(look).collect();
     let mut unseen = Vec::new();
     for (key, answer) in looks {
-        if !matches!(answer.await, Ok(Ok(got)) if got.complete) {
+        if !matches!(answer.await, Ok(Ok(got)) if got.answered) {
             unseen.push(key);
         }
     }
@@ -179,7 +179,9 @@ impl State {
             .iter()
             .filter_map(|it| Some(it.value.as_ref()?.len()));
         let bytes = bytes.max().unwrap_or(0);
-        if let Some(owner) = foreign {
+        if self.roster.is_revoked(&own) {
+            kind.fail(MemoryError::Revoked);
+        } else if let Some(owner) = foreign {
             kind.fail(MemoryError::Foreign(owner));
         } else if bytes > VALUE_BYTES_MAX {
             let max = VALUE_BYTES_MAX;

@@ -70,8 +70,11 @@ impl State {
                 let myself = self.myself.clone();
                 self.store.update(
                     move |store| {
-                        let value = store.get(Tree::Memory, &at.0).ok().flatten();
-                        let found = value.and_then(|it| reading::holds(&it, &has, dot.as_ref()));
+                        let found = match store.get(Tree::Memory, &at.0) {
+                            Ok(Some(value)) => reading::holds(&value, &has, dot.as_ref()),
+                            Ok(None) => reading::holds_nothing(&has, dot.as_ref()),
+                            Err(_) => None,
+                        };
                         Ok((Batch::new(), found))
                     },
                     move |found| {

@@ -69,6 +69,12 @@ pub fn holds(value: &[u8], has: &Digest, dot: Option<&Dot>) -> Option<(Digest, V
     set.has_seen(dot).then(|| (digest, Vec::new()))
 }
 
+/// The same where nothing is stored: to have nothing is to have the same as who has nothing.
+pub fn holds_nothing(has: &Digest, dot: Option<&Dot>) -> Option<(Digest, Vec<u8>)> {
+    let nothing = Siblings::default().digest();
+    (dot.is_none() && *has == nothing).then(|| (nothing, Vec::new()))
+}
+
 /// The heads of one leaf, in the order of their positions.
 fn heads(reader: &Reader, leaf: u16) -> Result<Vec<u8>, Error> {
     let prefix = leaf.to_be_bytes();

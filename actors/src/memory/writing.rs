@@ -286,15 +286,13 @@ fn refusal(why: BadRecord, wish: &Wish) -> MemoryError {
     }
 }
 
+/// Whether this and nothing else stands there, by however many it was written.
 fn stands_alone(held: &Siblings, wish: &Wish) -> bool {
-    let mut all = held.iter();
-    match (all.next(), all.next()) {
-        (Some(only), None) => {
-            let only = only.write();
-            only.value == wish.value && only.expires_s == wish.expires_s
-        }
-        _ => false,
-    }
+    let is_it = |it: &Record| {
+        let it = it.write();
+        it.value == wish.value && it.expires_s == wish.expires_s
+    };
+    !held.is_empty() && held.iter().all(is_it)
 }
 
 /// Takes records that others gave and that were checked, as many as fit into one batch: the

@@ -185,6 +185,32 @@ async fn a_write_has_seen_what_others_hold_also_where_its_writer_holds_nothing_o
 }
 
 #[tokio::test]
+async fn that_nothing_stands_there_is_known_only_when_all_who_should_hold_it_say_so() {
+    let (mut nodes, _dirs) = five().await;
+    let key = Key::shared("nothing").unwrap();
+    let within = Some(Duration::from_secs(2));
+    let known = async |nodes: &[Node], expected: bool| {
+        let began = Instant::now();
+        loop {
+            let got = nodes[2].memory().get(key.clone(), within).await.unwrap();
+            assert!(got.siblings.is_empty() && got.replicas == 0, "{got:?}");
+            if got.complete == expected {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{got:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    known(&nodes, true).await;
+    // It may have taken a write with it.
+    nodes.pop().unwrap().stop().await;
+    known(&nodes, false).await;
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn an_import_has_seen_what_others_hold_and_is_in_conflict_with_none_of_it() {
     let (nodes, _dirs, keys) = five_with_keys_elsewhere().await;
     let [one, other] = [&nodes[2], &nodes[4]].map(Node::memory);

@@ -183,11 +183,11 @@ async fn get(
         return Err(not_found(&key, got.complete, !got.siblings.is_empty()));
     }
     let snapshot = live.snapshot().await.ok_or_else(stopping)?;
-    let others = got.siblings.len() - values.len();
+    let deletions = got.siblings.iter().filter(|it| it.write().value.is_none());
     let head = json!({
         "replicas": got.replicas,
         "complete": got.complete,
-        "deletions": others,
+        "deletions": deletions.count(),
     });
     let row = |record: &&Record| {
         let mut row = value_row(record);
@@ -204,7 +204,10 @@ fn not_found(key: &Key, complete: bool, was: bool) -> Failure {
     };
     let known = match complete {
         true => "",
-        false => ", as far as is known: not every node that was asked has answered",
+        false => {
+            ", as far as is known: not every node that should hold it could be asked \
+             (chorus peers)"
+        }
     };
     Failure::failed(
         "not_found",
@@ -267,6 +270,9 @@ pub fn told(why: MemoryError) -> Failure {
             "delete what is not needed, or raise memory.bytes_max in chorus.toml and start the \
              node again",
         ),
+        MemoryError::Revoked => {
+            Failure::refused("revoked", message).hint("join again with new keys, in a new home")
+        }
         MemoryError::Disk(_) => Failure::failed("not_written", message)
             .hint("see `chorus status` for how the disk is, and the node's log"),
         MemoryError::Damaged => Failure::failed("damaged", message).hint(

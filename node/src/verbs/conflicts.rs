@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use chorus_actors::conflicts::read;
 use chorus_protocol::conflict::{Entry, Logged, Stated};
+use chorus_protocol::ids::Label;
 use chorus_protocol::memory::key::{Key, KeyId};
 use chorus_storage::Home;
 use data_encoding::HEXLOWER;
@@ -18,6 +19,7 @@ use crate::cli::Context;
 use crate::cli::conflicts::ConflictsVerb;
 use crate::cli::memory::{NameArgs, QuorumArgs};
 use crate::control::memory::{Ask, now_s, version};
+use crate::control::{self, Request};
 use crate::error::{Failure, exit};
 use crate::home;
 
@@ -30,7 +32,7 @@ pub async fn run(ctx: Context, what: ConflictsVerb) -> Result<(), Failure> {
             let span = since.as_deref().map(|it| invite::span("--since", it));
             let span = span.transpose()?;
             let from_s = span.map_or(0, |span| now_s().saturating_sub(span.as_secs()));
-            let by = by.unwrap_or_default().to_lowercase();
+            let by = writer(&ctx, by.as_deref().unwrap_or_default()).await?;
             ls(&ctx, all, |row| {
                 let at_s = row["at_ms"].as_u64().unwrap_or_default() / 1000;
                 at_s >= from_s
@@ -48,6 +50,30 @@ pub async fn run(ctx: Context, what: ConflictsVerb) -> Result<(), Failure> {
             quorum,
         } => resolve(&ctx, &name, &which, &quorum).await,
         ConflictsVerb::Verify => verify(&ctx),
+    }
+}
+
+/// The first digits of a writer's key; a name is looked up by the node that runs here.
+async fn writer(ctx: &Context, by: &str) -> Result<String, Failure> {
+    let by = by.to_lowercase();
+    let is_hex = by.bytes().all(|it| it.is_ascii_hexdigit());
+    let named = match Label::new(&by) {
+        Ok(name) => control::ask(&Home::at(&ctx.dir), &Request::Named { name }).await,
+        Err(_) => Ok(Vec::new()),
+    };
+    let node = named.map(|lines| {
+        lines
+            .first()
+            .and_then(|it| Some(it["node"].as_str()?.to_owned()))
+    });
+    match node {
+        Ok(Some(node)) => Ok(node),
+        _ if is_hex => Ok(by),
+        Ok(None) => {
+            let message = format!("nobody on the roster is called {by}");
+            Err(Failure::usage("no_such_member", message).hint("see `chorus peers --all`"))
+        }
+        Err(why) => Err(why.hint("without a running node give --by the first digits of a key")),
     }
 }
 

@@ -110,6 +110,9 @@ fn what_was_written_apart_is_a_conflict_on_both_until_somebody_writes_again() {
             (&"shared/plan".into(), &"open".into())
         );
         assert_eq!(rows[0]["expected"].as_array().map(Vec::len), Some(1));
+        assert_eq!(conflicts(node, &["ls", "--by", "s1"]).len(), 1);
+        let nobody = node.run(&["conflicts", "ls", "--by", "s9"]);
+        assert_eq!(nobody.exit, 2, "{}", nobody.stderr);
         until("status says so", PATIENCE, || open_conflicts(node) == 1);
     }
     let rows = got["values"].as_array().cloned().unwrap_or_default();

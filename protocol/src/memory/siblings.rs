@@ -89,9 +89,17 @@ impl Siblings {
         self.0.values()
     }
 
-    /// Those with a value at this second since 1970.
+    /// Those with a value at this second since 1970. Of several that wrote the same value,
+    /// which is no contradiction, only the first.
     pub fn values(&self, now_s: u64) -> impl Iterator<Item = &Record> {
-        self.0.values().filter(move |it| it.is_value(now_s))
+        let mut values: Vec<&Record> = Vec::new();
+        for record in self.0.values().filter(|it| it.is_value(now_s)) {
+            let value = &record.write().value;
+            if values.iter().all(|it| it.write().value != *value) {
+                values.push(record);
+            }
+        }
+        values.into_iter()
     }
 
     /// How many writes stand here.

@@ -52,7 +52,7 @@ impl Shared {
     /// acknowledged and gone at the next opening, which goes on in a copy of what is left.
     fn spoil(&self, tree: Tree) {
         self.tally.damage(tree, 1);
-        let why = "its files are damaged; what can be read of them is kept at the next start";
+        let why = "its files are damaged; the next start keeps what it can still read, if anything";
         let _ = self.broken.set(why.into());
     }
 

@@ -78,13 +78,26 @@ fn told(proof: &Proof, mesh: &MeshId, roster: &Roster) -> Result<Value, Failure>
     }))
 }
 
-/// Checks what [`make`] made. What it says beside the bytes is not looked at.
-pub fn check(proof: &Value, mesh: &MeshId, roster: &Roster) -> Result<Value, Failure> {
-    let proof = read(proof).ok_or_else(|| {
+/// Checks what [`make`] made. What it says of the member must be what is proven; names are
+/// those of the roster here.
+pub fn check(given: &Value, mesh: &MeshId, roster: &Roster) -> Result<Value, Failure> {
+    let proof = read(given).ok_or_else(|| {
         Failure::usage("bad_proof", "that is no chorus.checkpoint_proof/1")
             .hint("give what `chorus --json checkpoint proof` made")
     })?;
-    told(&proof, mesh, roster)
+    let told = told(&proof, mesh, roster)?;
+    let proven = told.as_object().into_iter().flatten();
+    for (field, proven) in proven.filter(|(field, _)| !field.ends_with("name")) {
+        let said = given.get(field).unwrap_or(proven);
+        if said != proven {
+            let message =
+                format!("the proof says {field} = {said}, and what it proves is {proven}");
+            return Err(
+                Failure::failed("proof_refused", message).hint("it was altered: get another one")
+            );
+        }
+    }
+    Ok(told)
 }
 
 #[derive(Deserialize)]

@@ -53,6 +53,24 @@ fn private_file(name: &'static str, path: &Path) -> Check {
     }
 }
 
+/// What an earlier start found damaged and put beside the store.
+pub fn set_aside(home: &Home) -> Option<Check> {
+    let entries = std::fs::read_dir(home.dir()).ok()?.flatten();
+    let names = entries.map(|it| it.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|it| it.contains(".damaged-")).collect();
+    names.sort();
+    (!names.is_empty()).then(|| {
+        let detail = format!(
+            "a damaged store was set aside: {}. What this node alone had may be only there",
+            names.join(", ")
+        );
+        Check::new("set aside", Grade::Warn, detail).hint(
+            "once `chorus status` says that memory agrees with all neighbours nothing else is \
+             missed here: remove it, or keep it for somebody who can read sled's files",
+        )
+    })
+}
+
 /// Whether the home takes a small file, as a start must write one. The superuser writes none
 /// in another's home; the line `start` says so.
 pub fn disk(home: &Home) -> Option<Check> {

@@ -24,6 +24,7 @@ pub async fn run(ctx: Context) -> Result<(), Failure> {
     let home = Home::at(&ctx.dir);
     let loaded = home::load(&ctx.dir);
     let mut checks = machine::keys(&home, &loaded);
+    checks.extend(machine::set_aside(&home));
     let settings = Settings::load(&ctx);
     checks.extend(machine::machine(&settings));
     match control::ask(&home, &Request::Health {}).await {

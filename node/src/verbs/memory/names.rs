@@ -34,6 +34,8 @@ fn key_of(name: &str, own: Option<&NodeId>) -> Result<Key, BadKey> {
     match own {
         Some(node) => Key::own(node, name),
         None if is_whole(name) => Key::new(name),
+        // Else whoever gives a node's name would write what everybody may write.
+        None if name.strip_prefix(OWN).is_some_and(|it| it.contains('/')) => Err(BadKey::Namespace),
         None => Key::shared(name),
     }
 }
@@ -61,8 +63,10 @@ fn is_whole(name: &str) -> bool {
 }
 
 fn refused(name: &str, why: BadKey) -> Failure {
-    Failure::usage("bad_key", format!("{name:?} is no key: {why}"))
-        .hint("NAME means shared/NAME; --own makes it own/THIS NODE/NAME")
+    Failure::usage("bad_key", format!("{name:?} is no key: {why}")).hint(
+        "NAME means shared/NAME; --own makes it own/THIS NODE/NAME; of another node give the \
+             64 digits of its key, which `chorus --json peers` prints",
+    )
 }
 
 #[cfg(test)]
@@ -94,6 +98,7 @@ mod tests {
             said(&own.to_uppercase().replace("OWN", "own"), None),
             Err(BadKey::Namespace)
         );
+        assert_eq!(said("own/s1/x", None), Err(BadKey::Namespace));
         assert_eq!(said("", None), Err(BadKey::Empty));
         assert_eq!(said("a\nb", None), Err(BadKey::Control));
         let failure = refused("", BadKey::Empty);
