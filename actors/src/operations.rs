@@ -185,7 +185,8 @@ impl State {
         if let Some(asker) = self.askers.get(&ticket) {
             let idle = matches!(output, Output::Progress(..)) && asker.capacity() < TOLD_SPARE;
             // Whoever asked may have gone; who reads nothing is told no more.
-            if last || (!idle && asker.try_send(output).is_err()) {
+            let unheard = !idle && asker.try_send(output).is_err();
+            if last || unheard {
                 self.askers.remove(&ticket);
             }
         }

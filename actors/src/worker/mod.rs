@@ -40,6 +40,16 @@ pub enum Backend {
     Sysinfo,
 }
 
+impl Backend {
+    /// Its name in a configuration.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Backend::Echo => "echo",
+            Backend::Sysinfo => "sysinfo",
+        }
+    }
+}
+
 /// To a worker.
 #[derive(Debug)]
 pub enum ToWorker {
