@@ -183,7 +183,7 @@ async fn get(
         return Err(not_found(&key, got.complete, !got.siblings.is_empty()));
     }
     let snapshot = live.snapshot().await.ok_or_else(stopping)?;
-    let others = got.siblings.len() - values.len();
+    let others = got.siblings.iter().filter(|it| !it.is_value(now_s)).count();
     let head = json!({
         "replicas": got.replicas,
         "complete": got.complete,
