@@ -174,7 +174,7 @@ impl Node {
         let network = tokio::task::spawn_blocking(|| Realms::start(settings)).await;
         let (network, events) = network.map_err(|e| StartError::Spawn(e.to_string()))??;
         let memory_at = network.address();
-        let conflicts = ConflictLog::start(&plan.home.conflicts())?;
+        let conflicts = ConflictLog::start(&plan.home.conflicts(), &restored.disk.store.reader())?;
         let (store, store_thread) = store::start(restored.disk, fail.clone())
             .map_err(|e| StartError::Spawn(e.to_string()))?;
 
