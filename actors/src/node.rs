@@ -148,7 +148,7 @@ impl Node {
         let upto = boot.lamport_from().saturating_add(BLOCK);
         boot.reserve(upto)?;
         clock.reserved(upto);
-        let memory_since = restored.memory_since(incarnation)?;
+        let memory_since = restored.memory_since(&own, incarnation)?;
 
         let counters = Arc::new(Counters::default());
         let allow = Arc::new(roster.allowed_curve_keys());
