@@ -101,8 +101,8 @@ impl Drop for Running {
 /// A library that makes `fdatasync` slow.
 fn slow_sync(dir: &Path) -> Option<PathBuf> {
     let (source, library) = (dir.join("slow.c"), dir.join("slow.so"));
-    let text = "#define _GNU_SOURCE\n#include <sys/syscall.h>\n#include <unistd.h>\n\
-        int fdatasync(int fd) {\n  usleep(300000);\n  return syscall(SYS_fdatasync, fd);\n}\n";
+    let text = "#define _GNU_SOURCE\n#include <poll.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n\
+        int fdatasync(int fd) {\n  poll(0, 0, 300);\n  return syscall(SYS_fdatasync, fd);\n}\n";
     fs::write(&source, text).expect("it writes");
     let mut cc = Command::new("cc");
     cc.args(["-shared", "-fPIC", "-o"])
