@@ -91,7 +91,7 @@ impl Node {
         let upto = boot.lamport_from().saturating_add(BLOCK);
         boot.reserve(upto)?;
         clock.reserved(upto);
-        let memory_since = restored.memory_since(incarnation)?;
+        let memory_since = restored.memory_since(&own, incarnation)?;
 
         let counters = Arc::new(Counters::default());
         let allow = Arc::new(roster.allowed_curve_keys());
@@ -117,7 +117,7 @@ impl Node {
         let network = tokio::task::spawn_blocking(|| Realms::start(settings)).await;
         let (network, events) = network.map_err(|e| StartError::Spawn(e.to_string()))??;
         let memory_at = network.address();
-        let conflicts = ConflictLog::start(&plan.home.conflicts())?;
+        let conflicts = ConflictLog::start(&plan.home.conflicts(), &restored.disk.store.reader())?;
         let (store, store_thread) = store::start(restored.disk, fail.clone())
             .map_err(|e| StartError::Spawn(e.to_string()))?;
 
