@@ -13,11 +13,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chorus_protocol::conflict::{Entry, Logged};
+use chorus_protocol::conflict::{self, Entry, Logged};
 use chorus_protocol::memory::key::KeyId;
 use chorus_protocol::wire::codec;
-use chorus_storage::Error;
 use chorus_storage::journal::{self, Cut, Journal};
+use chorus_storage::{Error, Reader};
+
+use crate::memory::reading::{list, siblings};
 
 /// Entries that may wait for the disk.
 const WAITING_MAX: usize = 1024;
@@ -51,8 +53,9 @@ struct Writer {
 }
 
 impl ConflictLog {
-    /// Opens the log in `dir`, mends what is damaged and says so, and starts its thread.
-    pub fn start(dir: &Path) -> Result<Self, Error> {
+    /// Opens the log in `dir`, mends what is damaged and says so, adds what stands in the store
+    /// and it has not, and starts its thread.
+    pub fn start(dir: &Path, store: &Reader) -> Result<Self, Error> {
         let (mut open, mut bytes) = (BTreeSet::new(), 0);
         let opened = Journal::open(dir, |record| {
             bytes += record.payload.len() as u64;
@@ -65,12 +68,15 @@ impl ConflictLog {
             tracing::warn!(cuts, "the conflict log has lost entries");
         }
         let shared = Arc::new(Shared::default());
-        let writer = Writer {
+        let mut writer = Writer {
             journal: opened.journal,
             open,
             bytes,
             shared: shared.clone(),
         };
+        if let Err(why) = writer.catch_up(store) {
+            tracing::warn!(%why, "what stands in the store is not compared with the conflict log");
+        }
         writer.tell();
         let (to, from) = sync_channel(WAITING_MAX);
         let thread = std::thread::Builder::new()
@@ -89,12 +95,8 @@ impl ConflictLog {
 
     /// Takes an entry; false, and it is lost, where too many wait.
     pub fn log(&self, entry: Entry) -> bool {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let at_ms = since.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
-        let logged = Logged { at_ms, entry };
-        self.to
-            .as_ref()
-            .is_some_and(|to| to.try_send(logged).is_ok())
+        let to = self.to.as_ref();
+        to.is_some_and(|to| to.try_send(now(entry)).is_ok())
     }
 
     /// Keys in conflict, as far as entries tell.
@@ -121,20 +123,61 @@ impl Drop for ConflictLog {
     }
 }
 
+fn now(entry: Entry) -> Logged {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let at_ms = since.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
+    Logged { at_ms, entry }
+}
+
 impl Writer {
     fn write_all(mut self, from: &Receiver<Logged>) {
         while let Ok(first) = from.recv() {
             let more = from.try_iter().take(BATCH_MAX - 1);
             let batch: Vec<Logged> = std::iter::once(first).chain(more).collect();
-            if let Err(why) = self.write(&batch) {
-                let lost = batch.len() as u64;
-                self.shared.unwritten.fetch_add(lost, Ordering::Relaxed);
-                tracing::warn!(%why, lost, "conflicts are not logged; they stand in the store");
-            }
-            for logged in &batch {
-                note(&mut self.open, &logged.entry);
-            }
+            self.take(&batch);
             self.tell();
+        }
+    }
+
+    fn take(&mut self, batch: &[Logged]) {
+        if let Err(why) = self.write(batch) {
+            let lost = batch.len() as u64;
+            self.shared.unwritten.fetch_add(lost, Ordering::Relaxed);
+            tracing::warn!(%why, lost, "conflicts are not logged; they stand in the store");
+        }
+        for logged in batch {
+            note(&mut self.open, &logged.entry);
+        }
+    }
+
+    /// A kill may come between a merge and its entry, and a log may be lost: what contradicts
+    /// what now is told by the store, and what no longer does is over.
+    fn catch_up(&mut self, store: &Reader) -> Result<(), Error> {
+        let mut over = Vec::new();
+        for id in &self.open {
+            // What is damaged is fetched again; what is held no longer is for its holders.
+            if let Ok(Some((_, set))) = siblings(store, &id.position())
+                && conflict::standing(&set).is_none()
+                && let Some(last) = set.iter().max_by_key(|it| it.dot().lamport)
+            {
+                let (key, by) = (last.write().key.clone(), *last.dot());
+                over.push(now(Entry::Resolved { key, by }));
+            }
+        }
+        over.chunks(BATCH_MAX).for_each(|batch| self.take(batch));
+        let mut from = None;
+        loop {
+            let page = list(store, from.as_ref(), BATCH_MAX)?;
+            let all = page.sets.iter().filter_map(conflict::standing);
+            let missed = all.filter(|it| !self.open.contains(&it.key().id()));
+            let missed: Vec<Logged> = missed.map(now).collect();
+            if !missed.is_empty() {
+                self.take(&missed);
+            }
+            from = page.next;
+            if from.is_none() {
+                return Ok(());
+            }
         }
     }
 
@@ -188,7 +231,83 @@ mod tests {
     use chorus_protocol::ids::{Incarnation, NodeId};
     use chorus_protocol::memory::key::Key;
 
+    use chorus_protocol::causality::version::Version;
+    use chorus_protocol::ids::MeshId;
+    use chorus_protocol::memory::record::{Record, Write};
+    use chorus_protocol::memory::siblings::Siblings;
+    use chorus_protocol::wire::Identity;
+    use chorus_storage::FaultyStore;
+    use chorus_storage::faulty::Schedule;
+    use chorus_storage::store::{Batch, Store, Tree};
+
     use super::*;
+
+    /// Values of a key that do not know of each other, in the store.
+    fn stand(store: &mut FaultyStore, name: &str, values: &[&str]) {
+        let key = Key::shared(name).expect("a key");
+        let mut set = Siblings::default();
+        for (value, author) in values.iter().zip(1..) {
+            let identity = Identity::from_seed(&[author; 32]);
+            let replica = Replica {
+                node: identity.id(),
+                since: Incarnation(1),
+            };
+            let write = Write {
+                key: key.clone(),
+                dot: Dot {
+                    replica,
+                    lamport: u64::from(author),
+                },
+                seen: Version::default(),
+                value: Some(value.as_bytes().to_vec()),
+                expires_s: None,
+            };
+            set.merge(Record::seal(&identity, &MeshId([7; 32]), write).expect("a record"));
+        }
+        let value = [&set.digest().0[..], &set.encode()].concat();
+        let batch = Batch::new().put(Tree::Memory, key.id().position().0, value);
+        store.apply(&batch).expect("room");
+    }
+
+    #[test]
+    fn a_log_that_missed_something_is_told_it_again_by_what_stands_in_the_store() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut store = FaultyStore::new(1, Schedule::default());
+        stand(&mut store, "one", &["1"]);
+        stand(&mut store, "alike", &["1", "1"]);
+        stand(&mut store, "two", &["1", "2"]);
+        stand(&mut store, "three", &["1", "2", "3"]);
+        let entries = || {
+            let mut all = Vec::new();
+            read(dir.path(), |_, logged| all.push(logged.entry)).expect("it reads");
+            all
+        };
+        for what in ["lost", "as it was left"] {
+            let log = ConflictLog::start(dir.path(), &store.reader()).expect("it starts");
+            assert_eq!(log.open(), 2, "{what}");
+            drop(log);
+            let all = entries();
+            let named = |name: &str, many: usize| {
+                let is = |it: &&Entry| match it {
+                    Entry::Found { key, expected, .. } => {
+                        key.as_str().ends_with(name) && expected.len() == many
+                    }
+                    Entry::Resolved { .. } => false,
+                };
+                all.iter().filter(is).count()
+            };
+            let found = (all.len(), named("/two", 1), named("/three", 2));
+            assert_eq!(found, (2, 1, 1), "{what}: {all:?}");
+        }
+        // A kill came before the end of one was logged.
+        stand(&mut store, "two", &["1"]);
+        let log = ConflictLog::start(dir.path(), &store.reader()).expect("it starts");
+        assert_eq!(log.open(), 1);
+        drop(log);
+        assert!(
+            matches!(&entries()[2..], [Entry::Resolved { key, .. }] if key.as_str().ends_with("/two"))
+        );
+    }
 
     fn resolved(name: &str, lamport: u64) -> Entry {
         let replica = Replica {
@@ -205,12 +324,13 @@ mod tests {
     #[test]
     fn what_was_logged_is_there_after_a_restart_in_its_order() {
         let dir = tempfile::tempdir().expect("a folder");
-        let log = ConflictLog::start(dir.path()).expect("it starts");
+        let store = FaultyStore::new(1, Schedule::default());
+        let log = ConflictLog::start(dir.path(), &store.reader()).expect("it starts");
         for n in 0..500 {
             assert!(log.log(resolved("a", n)));
         }
         drop(log);
-        let log = ConflictLog::start(dir.path()).expect("it starts again");
+        let log = ConflictLog::start(dir.path(), &store.reader()).expect("it starts again");
         assert!(log.log(resolved("b", 500)));
         assert_eq!((log.open(), log.counters().count()), (0, 0));
         drop(log);

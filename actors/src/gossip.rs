@@ -14,7 +14,7 @@ use chorus_protocol::units::{Micros, Noise, Seeded};
 use chorus_protocol::wire::message::PeerState;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use crate::messages::{Ring, ToCheckpoints, ToDirectory, ToGossip, ToTransport};
+use crate::messages::{Ring, ToCheckpoints, ToDirectory, ToGossip, ToOperations, ToTransport};
 use crate::store::{StoreHandle, Write};
 
 /// Between two times that the peers' stamps are written down.
@@ -175,15 +175,16 @@ impl State {
         Ok(())
     }
 
-    /// Tells the checkpoints who stands around, where that has changed.
+    /// Tells the checkpoints and the operations who stands around, where that has changed.
     fn tell_around(&mut self) -> Result<(), ActorProcessingErr> {
         let around = self.machine.around();
         if around == self.around {
             return Ok(());
         }
         self.around = around.clone();
-        let around = ToCheckpoints::Around(around);
-        self.arguments.ring.checkpoints(around)
+        let ring = &self.arguments.ring;
+        ring.operations(ToOperations::Around(around.clone()))?;
+        ring.checkpoints(ToCheckpoints::Around(around))
     }
 
     fn save(&self, done: crate::store::Done) {

@@ -7,6 +7,7 @@
 //! | `gossip.rs` | the gossip machine: phase, peers, the tree |
 //! | `checkpoints.rs` | checkpoints of the phase vector |
 //! | `directory.rs` | who belongs; `door.rs`: how a stranger comes to; `durable.rs`: what waits for the disk |
+//! | `operations.rs` | questions to agents under way; `worker/`: one hosted agent each |
 //! | `conflicts.rs` | the conflict log, on a thread of its own |
 //! | `memory/` | records: the replication machine, and libp2p on a thread of its own |
 //! | `store.rs` | sled, the journal and the boot record, on a thread of its own |
@@ -26,6 +27,8 @@ pub mod gossip;
 pub mod memory;
 pub mod messages;
 pub mod node;
+pub mod operations;
+mod plan;
 pub mod recall;
 mod restore;
 mod snapshot;
@@ -34,6 +37,7 @@ mod supervisor;
 mod throttle;
 pub mod transport;
 pub mod uses;
+pub mod worker;
 
 pub use memory::MemoryPlan;
 pub use node::{Node, Plan, StartError};

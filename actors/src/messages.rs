@@ -4,14 +4,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use chorus_protocol::gossip;
-use chorus_protocol::ids::{CurveKey, Digest, Incarnation, NodeId};
+use chorus_protocol::ids::{CurveKey, Digest, Incarnation, Label, NodeId};
 use chorus_protocol::memory::checkpoint::{self, Around, Coded, Cut, Name, Order, Refusal, What};
+use chorus_protocol::op;
 use chorus_protocol::trust::roster::Roster;
 use chorus_protocol::wire::message::{Command, Enrol, Items, Message};
 use ractor::{ActorProcessingErr, ActorRef};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::memory::ToMemory;
+use crate::operations::{OperationsView, Question};
 use crate::transport::sockets::{DoorReply, Event, Incoming};
 
 /// The actors of one node, by what they own. They know each other in a circle,
@@ -29,6 +31,8 @@ pub struct Ring {
     pub memory: OnceLock<ActorRef<ToMemory>>,
     /// Checkpoints of the phase vector.
     pub checkpoints: OnceLock<ActorRef<ToCheckpoints>>,
+    /// Operations, and the agents of this node.
+    pub operations: OnceLock<ActorRef<ToOperations>>,
     /// The Lamport time, as the transport last said it.
     lamport: AtomicU64,
 }
@@ -57,6 +61,10 @@ impl Ring {
     /// To memory.
     pub fn memory(&self, message: ToMemory) -> Result<(), ActorProcessingErr> {
         cast(&self.memory, message)
+    }
+    /// To the operations.
+    pub fn operations(&self, message: ToOperations) -> Result<(), ActorProcessingErr> {
+        cast(&self.operations, message)
     }
     /// To the checkpoints.
     pub fn checkpoints(&self, message: ToCheckpoints) -> Result<(), ActorProcessingErr> {
@@ -156,6 +164,23 @@ pub enum ToCheckpoints {
     Tick,
     /// What does it look like?
     Inspect(oneshot::Sender<checkpoint::View>),
+}
+
+/// To the operations' actor.
+#[derive(Debug)]
+pub enum ToOperations {
+    /// A neighbour in the tree said this.
+    Order(NodeId, op::Order),
+    /// Others stand around this node.
+    Around(Around),
+    /// An agent of this node said this.
+    Answered(op::OperationId, Label, op::Said),
+    /// Somebody asks, and is told there.
+    Begin(Question, mpsc::Sender<op::Output>),
+    /// Time has passed.
+    Tick,
+    /// What does it look like?
+    Inspect(oneshot::Sender<OperationsView>),
 }
 
 /// What came from outside for gossip: a frame, with the permit that is held until it has

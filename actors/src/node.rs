@@ -6,7 +6,7 @@
 //! the node with it ([`Node::failed`]): its state cannot be trusted any longer,
 //! and a restart is a new incarnation.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use chorus_protocol::causality::lamport::{BLOCK, Clock};
 use chorus_protocol::causality::version::Replica;
-use chorus_protocol::gossip::{self as gossip_machine, Known};
+use chorus_protocol::gossip::Known;
 use chorus_protocol::ids::{Incarnation, Label, NodeId};
 use chorus_protocol::membership::topology::Member;
 use chorus_protocol::memory::{checkpoint, replication};
@@ -22,83 +22,25 @@ use chorus_protocol::trust::directory::{Directory, Output};
 use chorus_protocol::trust::door::Door;
 use chorus_protocol::trust::item::Entry;
 use chorus_protocol::trust::roster::Roster;
-use chorus_protocol::wire::Identity;
 use chorus_storage::boot;
-use chorus_storage::home::{Home, HomeError, Lock};
+use chorus_storage::home::Lock;
 use ractor::{Actor, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::conflicts::ConflictLog;
 use crate::memory::realm::{self, Realms};
-use crate::memory::{self, MemoryHandle, MemoryPlan};
+use crate::memory::{self, MemoryHandle};
 use crate::messages::{Ring, ToDirectory, ToGossip};
+use crate::operations::OperationsHandle;
+pub use crate::plan::{Plan, StartError};
 use crate::restore::{Findings, keep_beside, restore, take};
 use crate::snapshot::wait;
 use crate::store::StoreHandle;
 use crate::supervisor::{Fatal, Supervisor, carry, home_lost, tick};
 use crate::transport::actor::TransportActor;
 use crate::transport::counters::Counters;
-use crate::transport::sockets::{self, Bound, CurveKeys, Ports, SocketsConfig};
-use crate::{checkpoints, directory, gossip, store, transport};
-
-/// Everything that a node needs to run.
-#[derive(Debug)]
-pub struct Plan {
-    /// Its home; [`Node::start`] locks it.
-    pub home: Home,
-    /// Its signing key.
-    pub identity: Identity,
-    /// Its link keys.
-    pub curve: CurveKeys,
-    /// The mesh's root public key.
-    pub root: NodeId,
-    /// The mesh's root secret key, where it is kept in this home.
-    pub root_key: Option<Identity>,
-    /// Address to listen on.
-    pub host: IpAddr,
-    /// Ports to listen on; 0 is any.
-    pub ports: Ports,
-    /// Host names or addresses under which others reach it; empty: outward only.
-    pub advertise: Vec<String>,
-    /// How to gossip.
-    pub gossip: gossip_machine::Config,
-    /// How to keep records.
-    pub memory: MemoryPlan,
-    /// How to make checkpoints.
-    pub checkpoints: checkpoint::Config,
-}
-
-/// Why a node does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The home could not be locked or read.
-    #[error(transparent)]
-    Home(#[from] HomeError),
-    /// The count of starts is gone.
-    #[error("{0}")]
-    Boot(#[from] boot::BootError),
-    /// The store or the journal cannot be opened.
-    #[error("the store cannot be opened: {0}")]
-    Store(#[from] chorus_storage::Error),
-    /// The roster does not name this node.
-    #[error("the roster does not name this node; join the mesh with a token first")]
-    NotAMember,
-    /// This node has been revoked.
-    #[error("this node has been revoked; join with new keys, in a new home")]
-    Revoked,
-    /// The link key of the roster is another.
-    #[error("the roster names another link key; restore identity/curve.key or join again")]
-    OtherLinkKey,
-    /// The sockets did not start.
-    #[error(transparent)]
-    Sockets(#[from] sockets::Error),
-    /// What carries memory did not start.
-    #[error(transparent)]
-    Memory(#[from] realm::StartError),
-    /// A thread or an actor did not start.
-    #[error("could not start {0}: look at the limits on threads and memory, then start it again")]
-    Spawn(String),
-}
+use crate::transport::sockets::{self, Bound, CurveKeys, SocketsConfig};
+use crate::{checkpoints, directory, gossip, operations, store, transport};
 
 /// A running node.
 #[derive(Debug)]
@@ -108,6 +50,7 @@ pub struct Node {
     bound: Bound,
     memory_at: Option<SocketAddr>,
     pub(crate) memory: MemoryHandle,
+    pub(crate) operations: OperationsHandle,
     pub(crate) started: Instant,
     pub(crate) findings: Findings,
     pub(crate) ring: Arc<Ring>,
@@ -148,7 +91,7 @@ impl Node {
         let upto = boot.lamport_from().saturating_add(BLOCK);
         boot.reserve(upto)?;
         clock.reserved(upto);
-        let memory_since = restored.memory_since(incarnation)?;
+        let memory_since = restored.memory_since(&own, incarnation)?;
 
         let counters = Arc::new(Counters::default());
         let allow = Arc::new(roster.allowed_curve_keys());
@@ -174,7 +117,7 @@ impl Node {
         let network = tokio::task::spawn_blocking(|| Realms::start(settings)).await;
         let (network, events) = network.map_err(|e| StartError::Spawn(e.to_string()))??;
         let memory_at = network.address();
-        let conflicts = ConflictLog::start(&plan.home.conflicts())?;
+        let conflicts = ConflictLog::start(&plan.home.conflicts(), &restored.disk.store.reader())?;
         let (store, store_thread) = store::start(restored.disk, fail.clone())
             .map_err(|e| StartError::Spawn(e.to_string()))?;
 
@@ -207,6 +150,16 @@ impl Node {
         let actor = checkpoints::CheckpointsActor;
         let checkpoints = spawn(Actor::spawn_linked(None, actor, arguments, cell.clone()).await)?;
         let _ = ring.checkpoints.set(checkpoints);
+        let arguments = operations::Arguments {
+            me: own,
+            run: incarnation,
+            agents: plan.agents,
+            epoch,
+            ring: ring.clone(),
+        };
+        let actor = operations::OperationsActor;
+        let operations = spawn(Actor::spawn_linked(None, actor, arguments, cell.clone()).await)?;
+        let _ = ring.operations.set(operations.clone());
         let door = restored.door;
         let arguments = directory::Arguments {
             mesh,
@@ -290,6 +243,7 @@ impl Node {
             bound,
             memory_at,
             memory: MemoryHandle(memory),
+            operations: OperationsHandle(operations),
             started: epoch,
             findings: restored.findings,
             ring,
@@ -326,6 +280,11 @@ impl Node {
     /// The way to its records.
     pub fn memory(&self) -> MemoryHandle {
         self.memory.clone()
+    }
+
+    /// The way to its operations and agents.
+    pub fn operations(&self) -> OperationsHandle {
+        self.operations.clone()
     }
 
     /// Takes directory items that were signed here.

@@ -28,6 +28,9 @@ pub(crate) const MIRRORED: &[u8] = b"mirrored";
 const MENDED: &[u8] = b"mended";
 /// In [`Tree::Meta`]: the run since which nothing of memory was lost here.
 pub(crate) const MEMORY_SINCE: &[u8] = b"memory_since";
+/// In [`Tree::Meta`]: whose store it is, and the start that last wrote into it. The count of
+/// starts stands beside the keys, so a store that is of another time, or another's, does not fit.
+const MEMORY_RUN: &[u8] = b"memory_run";
 
 /// What was not as it should be, as counters that are 0 or 1.
 pub(crate) type Findings = Vec<(&'static str, u64)>;
@@ -47,21 +50,43 @@ pub(crate) struct Restored {
 }
 
 impl Restored {
-    /// The run since which nothing of memory was lost here: this one, where something was.
-    pub(crate) fn memory_since(&mut self, run: Incarnation) -> Result<Incarnation, Error> {
+    /// The run since which nothing of memory was lost here: this one, where something was. Of a
+    /// store that is older than the keys nobody knows which writes it has forgotten, and under
+    /// their name a later one would pass for having seen them. A start that failed before this
+    /// looks like one, and costs a name.
+    pub(crate) fn memory_since(
+        &mut self,
+        own: &NodeId,
+        run: Incarnation,
+    ) -> Result<Incarnation, Error> {
         let store = &mut self.disk.store;
         let names = ["store_damaged", "store_lost", "memory_damaged"];
         let lost = |(name, is): &(&str, u64)| *is > 0 && names.contains(name);
-        if !self.findings.iter().any(lost)
-            && let Ok(Some(bytes)) = store.get(Tree::Meta, MEMORY_SINCE)
-            && let Ok(since) = codec::decode(&bytes)
-        {
-            return Ok(since);
+        // What cannot be read is not there.
+        let stored = |name: &[u8]| store.get(Tree::Meta, name).ok().flatten();
+        let before = stored(MEMORY_RUN).and_then(|it| codec::decode::<(NodeId, u32)>(&it).ok());
+        let is_next =
+            |(whose, boot): (NodeId, u32)| whose == *own && boot.checked_add(1) == Some(run.boot());
+        let put_back = before.is_some_and(|it| !is_next(it));
+        let since = stored(MEMORY_SINCE).and_then(|it| codec::decode(&it).ok());
+        let since = since.filter(|_| before.is_some_and(is_next));
+        let since = since.filter(|_| !self.findings.iter().any(lost));
+        let here = codec::encode(&(*own, run.boot()));
+        let mut began = Batch::new().put(Tree::Meta, MEMORY_RUN, here);
+        if since.is_none() {
+            began = began.put(Tree::Meta, MEMORY_SINCE, codec::encode(&run));
         }
-        let began = Batch::new().put(Tree::Meta, MEMORY_SINCE, codec::encode(&run));
         store.apply(&began)?;
         store.flush()?;
-        Ok(run)
+        if put_back {
+            tracing::warn!(
+                "the store is not that of this node's last start: an older copy, or another's, \
+                 was put in its place, or starts failed since; what it lacks is fetched from the \
+                 others"
+            );
+        }
+        self.findings.push(("store_put_back", u64::from(put_back)));
+        Ok(since.unwrap_or(run))
     }
 }
 
@@ -304,51 +329,4 @@ pub(crate) async fn take(home: &Home) -> Result<Lock, HomeError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_store_that_was_mended_before_the_start_is_among_its_findings_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let home = Home::at(dir.path());
-        home.create().unwrap();
-        boot::create(&home).unwrap();
-        let mut store = sled_store::open(&home.db()).unwrap().store;
-        let item = Batch::new().put(Tree::Roster, "item", "bytes");
-        store.apply(&item).and_then(|()| store.flush()).unwrap();
-        drop(store);
-        let damaged = || {
-            let restored = restore(&home, boot::start(&home).unwrap()).unwrap();
-            restored.findings.contains(&("store_damaged", 1))
-        };
-        assert!(!damaged());
-        std::fs::remove_file(home.db().join("mark")).unwrap();
-        assert_eq!(items(&home).unwrap(), [b"bytes"]);
-        assert_eq!(items(&home).unwrap(), [b"bytes"]);
-        assert!(damaged(), "mended by who asked for the items");
-        assert!(!damaged(), "said once");
-    }
-
-    #[test]
-    fn a_mirror_is_missing_only_where_one_was_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let home = Home::at(dir.path());
-        home.create().unwrap();
-        boot::create(&home).unwrap();
-        std::fs::write(home.mesh().join("entry"), "an entry").unwrap();
-        let lost = || {
-            let restored = restore(&home, boot::start(&home).unwrap()).unwrap();
-            restored.findings.contains(&("mirror_lost", 1))
-        };
-        // Starts that failed before they wrote it.
-        assert!(!lost() && !lost());
-        std::fs::write(home.mesh().join(MIRROR), [0xff]).unwrap();
-        assert!(lost(), "damaged");
-        std::fs::remove_file(home.mesh().join(MIRROR)).unwrap();
-        let mut store = sled_store::open(&home.db()).unwrap().store;
-        let mark = Batch::new().put(Tree::Meta, MIRRORED, "1");
-        store.apply(&mark).and_then(|()| store.flush()).unwrap();
-        drop(store);
-        assert!(lost(), "missing");
-    }
-}
+mod tests;

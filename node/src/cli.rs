@@ -12,6 +12,8 @@ use crate::error::Failure;
 pub mod checkpoint;
 #[path = "cli/conflicts.rs"]
 pub mod conflicts;
+#[path = "cli/gather.rs"]
+pub mod gather;
 #[path = "cli/memory.rs"]
 pub mod memory;
 
@@ -109,6 +111,17 @@ pub enum Verb {
         #[command(subcommand)]
         what: checkpoint::CheckpointVerb,
     },
+    /// Put one question to all agents here and beneath, and count what they say
+    ///
+    /// It ends as soon as no answer can change the decision, and at the latest when the window
+    /// closes. Who was not asked or has not answered counts all the same.
+    #[command(
+        after_help = "Example:\n  chorus --dir ~/mesh/op gather 'which version runs?' --window 2s"
+    )]
+    Gather(gather::GatherArgs),
+    /// Show the agents of this node, and count those beneath it
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/op agents")]
+    Agents,
     /// Show what contradicts what, and end it
     #[command(after_help = "Example:\n  chorus --dir ~/mesh/a conflicts ls")]
     Conflicts {

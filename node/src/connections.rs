@@ -16,8 +16,12 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-/// Connections served at a time.
+/// Connections served at a time, beside those whose callers wait.
 const CONNECTIONS_MAX: usize = 64;
+/// Callers that may wait, each for an answer that takes its time: as many as memory takes
+/// writes at once. They have places of their own, so that a cut-off node whose writers all wait
+/// for a quorum still says how it is.
+const WAITING_MAX: usize = 256;
 /// How long one may take that has not asked for more.
 const SERVE_MAX: Duration = Duration::from_secs(5);
 /// How much longer one may take that has.
@@ -56,7 +60,7 @@ where
         oldest.retain(|(task, _)| !task.is_finished());
         match accepted {
             Ok(stream) => {
-                while tasks.len() >= CONNECTIONS_MAX {
+                while is_full(tasks.len(), &oldest) {
                     let idle = oldest.iter().position(|(_, asked)| !asked.is_said());
                     if let Some((task, _)) = idle.and_then(|at| oldest.remove(at)) {
                         tracing::debug!(what, "the oldest connection makes room");
@@ -76,6 +80,13 @@ where
             }
         }
     }
+}
+
+/// Whether no place is left for one more.
+fn is_full(all: usize, places: &VecDeque<(AbortHandle, Asked)>) -> bool {
+    let waits = |(task, asked): &&(AbortHandle, Asked)| asked.is_said() && !task.is_finished();
+    let waiting = places.iter().filter(waits).count().min(WAITING_MAX);
+    all.saturating_sub(waiting) >= CONNECTIONS_MAX
 }
 
 /// Serves one for as long as it may take.
@@ -134,6 +145,42 @@ mod tests {
         });
         assert_eq!(answered.await.ok().flatten(), Some(()));
         assert!(most.load(Ordering::Relaxed) <= CONNECTIONS_MAX);
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_for_long_keep_nobody_waiting() {
+        let (call, calls) = mpsc::channel::<bool>(256);
+        let (served, mut done) = mpsc::channel::<()>(1);
+        let calls = Mutex::new(calls);
+        let accept = || async {
+            // The one before has said that it waits.
+            tokio::task::yield_now().await;
+            match calls.lock().await.recv().await {
+                Some(waits) => Ok(waits),
+                None => std::future::pending().await,
+            }
+        };
+        let one = |waits: bool, asked: Asked| {
+            let served = served.clone();
+            async move {
+                if waits {
+                    asked.say();
+                    std::future::pending::<()>().await;
+                }
+                let _ = served.send(()).await;
+            }
+        };
+        for _ in 0..2 * CONNECTIONS_MAX {
+            call.send(true).await.expect("it is taken");
+        }
+        call.send(false).await.expect("it is taken");
+        let answered = timeout(SERVE_MAX / 2, async {
+            tokio::select! {
+                () = serve("test", accept, one) => None,
+                it = done.recv() => it,
+            }
+        });
+        assert_eq!(answered.await.ok().flatten(), Some(()));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 //! in the node for a client that reads slowly.
 
 pub mod memory;
+pub mod operations;
 mod pages;
 
 use std::fs;
@@ -78,6 +79,13 @@ pub enum Request {
         /// Even where it is this node, or the one that made the mesh.
         #[serde(default)]
         force: bool,
+    },
+    /// The agents of this node, and how many there are beneath it.
+    Agents {},
+    /// One question to them.
+    Gather {
+        /// What, and how.
+        ask: operations::Ask,
     },
     /// Something of memory.
     Memory {
@@ -195,6 +203,11 @@ async fn handle(
             let (snapshot, whom) = (snapshot().await?, Whom { name: &node, force });
             let done = verbs::revoke::in_running(live, home, &snapshot, whom, &reason).await?;
             Ok(vec![done])
+        }
+        Request::Agents {} => operations::agents(live).await,
+        Request::Gather { ask } => {
+            asked.say();
+            operations::gather(ask, live).await
         }
         Request::Memory { ask } => {
             asked.say();

@@ -93,6 +93,7 @@ pub fn plan(loaded: Loaded, settings: &Settings) -> Result<Plan, Failure> {
         gossip: settings.gossip.clone(),
         memory: settings.memory,
         checkpoints: settings.checkpoints,
+        agents: settings.agents.clone(),
     })
 }
 

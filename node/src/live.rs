@@ -4,6 +4,7 @@
 //! loop can stop the node without looking for others who still hold it.
 
 use chorus_actors::memory::MemoryHandle;
+use chorus_actors::operations::OperationsHandle;
 use chorus_actors::{Node, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,12 +26,17 @@ pub enum Ask {
 pub struct Live {
     asks: mpsc::Sender<Ask>,
     memory: Option<MemoryHandle>,
+    operations: Option<OperationsHandle>,
 }
 
 /// A way to the node, and the end that its owner keeps.
 pub fn channel() -> (Live, mpsc::Receiver<Ask>) {
     let (asks, asked) = mpsc::channel(WAITING_MAX);
-    let live = Live { asks, memory: None };
+    let live = Live {
+        asks,
+        memory: None,
+        operations: None,
+    };
     (live, asked)
 }
 
@@ -39,6 +45,17 @@ impl Live {
     pub fn with_memory(self, memory: MemoryHandle) -> Self {
         let memory = Some(memory);
         Self { memory, ..self }
+    }
+
+    /// The same, with the way to the node's operations.
+    pub fn with_operations(self, operations: OperationsHandle) -> Self {
+        let operations = Some(operations);
+        Self { operations, ..self }
+    }
+
+    /// The way to the node's operations.
+    pub fn operations(&self) -> Option<&OperationsHandle> {
+        self.operations.as_ref()
     }
 
     /// The way to the node's memory.

@@ -80,6 +80,8 @@ async fn dispatch(ctx: Context, verb: Verb) -> Result<(), Failure> {
         } => verbs::revoke::run(ctx, node, reason, force).await,
         Verb::Memory { what } => verbs::memory::run(ctx, what).await,
         Verb::Checkpoint { what } => verbs::checkpoint::run(ctx, what).await,
+        Verb::Gather(args) => verbs::gather::run(ctx, args).await,
+        Verb::Agents => verbs::gather::agents(ctx).await,
         Verb::Conflicts { what } => verbs::conflicts::run(ctx, what).await,
         Verb::Timeline(args) => verbs::timeline::run(ctx, args).await,
         Verb::Doctor => verbs::doctor::run(ctx).await,

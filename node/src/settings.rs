@@ -4,6 +4,7 @@
 //! that does not exist is refused in every layer; a bad value is named with its
 //! key, what is allowed, and the layer it is from. Secrets are never settings.
 
+mod agents;
 mod keys;
 mod layers;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use chorus_actors::MemoryPlan;
 use chorus_actors::transport::sockets::Ports;
+use chorus_actors::worker::AgentPlan;
 use chorus_protocol::gossip;
 use chorus_protocol::ids::{Label, Role};
 use chorus_protocol::membership::detector;
@@ -47,6 +49,8 @@ pub struct Settings {
     pub memory: MemoryPlan,
     /// How it makes checkpoints.
     pub checkpoints: checkpoint::Config,
+    /// The agents that it hosts.
+    pub agents: Vec<AgentPlan>,
     /// Where metrics are served; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`.
@@ -81,8 +85,10 @@ impl Settings {
         let home = Home::at(&ctx.dir);
         let empty_file = layers::empty_file(&home)?;
         let values = layers::read(&home.config(), environment(), &ctx.overrides)?;
+        let agents = agents::read(&layers::text_of(&home.config())?, &home.config())?;
         Ok(Self {
             empty_file,
+            agents,
             ..Self::of(values)?
         })
     }
@@ -118,6 +124,7 @@ impl Settings {
             checkpoints: checkpoint::Config::every(Micros::from_secs(
                 reader.whole("memory.checkpoint_s"),
             )),
+            agents: Vec::new(),
             metrics,
             log_level: reader.text("log.level").to_owned(),
             log_json: reader.text("log.format") == "json",

@@ -60,7 +60,7 @@ pub enum Entry {
         /// The digest of all that stood there.
         context: Digest,
     },
-    /// Of the values of a key at most one is left.
+    /// Of the values of a key at most one is left, from whomever.
     Resolved {
         /// Which key.
         key: Key,
@@ -89,15 +89,15 @@ pub struct Logged {
 }
 
 /// What a write did to the values of its key, if that is for the log: it was merged into
-/// `before`, which came to `after`. An expired value counts: no clock is read here.
+/// `before`, which came to `after`. Writes that say the same do not contradict each other. An
+/// expired value counts: no clock is read here.
 pub fn seen(before: &Siblings, after: &Siblings, record: &Record) -> Option<Entry> {
     let key = &record.write().key;
     let is_new = before.iter().all(|it| it.dot() != record.dot());
     if let (true, Some(received)) = (is_new, stated(record)) {
-        // Who wrote the same value agrees.
-        let others = after.iter().filter_map(stated);
-        let others = others.filter(|it| it.value != received.value);
-        let expected: Vec<Stated> = others.take(EXPECTED_MAX).collect();
+        let said = &record.write().value;
+        let others = after.iter().filter(|it| it.write().value != *said);
+        let expected: Vec<Stated> = others.filter_map(stated).take(EXPECTED_MAX).collect();
         if !expected.is_empty() {
             return Some(Entry::Found {
                 kind: Kind::DataContradiction,
@@ -109,12 +109,30 @@ pub fn seen(before: &Siblings, after: &Siblings, record: &Record) -> Option<Entr
         }
     }
     let values = |set: &Siblings| {
-        let values = set.iter().filter_map(stated).map(|it| it.value);
-        values.collect::<BTreeSet<Digest>>().len()
+        let said = set.iter().filter_map(|it| it.write().value.as_deref());
+        said.collect::<BTreeSet<_>>().len()
     };
     (values(before) > 1 && values(after) <= 1).then(|| Entry::Resolved {
         key: key.clone(),
         by: *record.dot(),
+    })
+}
+
+/// What contradicts what in a set that nobody saw grow: its latest value and those that say
+/// otherwise.
+pub fn standing(set: &Siblings) -> Option<Entry> {
+    let values = set.iter().filter(|it| it.write().value.is_some());
+    let last = values.max_by_key(|it| (it.dot().lamport, *it.dot()))?;
+    let others = set
+        .iter()
+        .filter(|it| it.write().value != last.write().value);
+    let expected: Vec<Stated> = others.filter_map(stated).take(EXPECTED_MAX).collect();
+    (!expected.is_empty()).then_some(Entry::Found {
+        kind: Kind::DataContradiction,
+        key: last.write().key.clone(),
+        received: stated(last)?,
+        expected,
+        context: set.digest(),
     })
 }
 
@@ -199,24 +217,30 @@ mod tests {
     }
 
     #[test]
-    fn who_writes_the_same_value_agrees() {
+    fn who_says_the_same_contradicts_nobody() {
         let mut set = Siblings::default();
-        let lone = |node, value| record(node, 5, Version::default(), value);
-        assert_eq!(merge(&mut set, &lone(1, Some(b"a"))), None);
-        assert_eq!(merge(&mut set, &lone(2, Some(b"a"))), None, "the same");
-        assert_eq!((set.len(), set.values(0).count()), (2, 1));
-        let Some(Entry::Found { expected, .. }) = merge(&mut set, &lone(3, Some(b"b"))) else {
-            panic!("another");
+        let lone = |node, value| record(node, 5, Version::default(), Some(value));
+        assert_eq!(merge(&mut set, &lone(1, b"a")), None);
+        assert_eq!(merge(&mut set, &lone(2, b"a")), None, "the same");
+        let Some(Entry::Found { expected, .. }) = merge(&mut set, &lone(3, b"b")) else {
+            panic!("a contradiction");
         };
-        assert_eq!(expected.len(), 2);
-        assert_eq!(set.values(0).count(), 2);
-        let seen: Version = [*lone(3, Some(b"b")).dot()].into_iter().collect();
-        let end = record(4, 9, seen, Some(b"a"));
+        assert_eq!(expected.len(), 2, "both are named");
+        let Some(Entry::Found { expected, .. }) = merge(&mut set, &lone(4, b"b")) else {
+            panic!("a contradiction");
+        };
+        assert_eq!(expected.len(), 2, "and nobody who says the same");
+        // Whoever had seen those that said otherwise ends it, though two are left.
+        let seen: Version = [3, 4]
+            .map(|node| *lone(node, b"b").dot())
+            .into_iter()
+            .collect();
+        let end = record(5, 9, seen, Some(b"a"));
         assert!(matches!(
             merge(&mut set, &end),
             Some(Entry::Resolved { .. })
         ));
-        assert_eq!((set.len(), set.values(0).count()), (3, 1));
+        assert_eq!(set.len(), 3);
     }
 
     #[test]

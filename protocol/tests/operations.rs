@@ -411,7 +411,6 @@ fn words_of_strangers_are_refused_and_change_nothing() {
         (id(1), said(20, 20, other)),
         (id(1), ask.clone()), // a child asks
         (id(50), ask),
-        (id(50), have(9, vec![])),
         (id(1), have(9, vec![(b, 1), (a, 1)])),
         (id(1), have(9, vec![(a, 10)])),
     ];
@@ -471,4 +470,30 @@ fn every_count_is_whole_in_any_weather() {
         decided.insert(report.outcome.decision);
     }
     assert_eq!(decided.len(), 4, "{decided:?}");
+}
+
+#[test]
+fn what_a_child_has_counts_from_when_it_is_a_child_on_and_who_is_none_fills_nothing() {
+    let mut node = Operations::new(id(0), Incarnation::new(0, 1));
+    let now = Micros::ZERO;
+    let have = |agents| {
+        Order::Have(Census {
+            agents,
+            by_capability: Vec::new(),
+        })
+    };
+    node.handle(Input::Order(id(1), have(3)), now);
+    assert_eq!(node.census().agents, 0);
+    node.handle(Input::Around(None, BTreeSet::from([id(1)])), now);
+    assert_eq!(node.census().agents, 3);
+    for n in 2..255 {
+        node.handle(Input::Order(id(n), have(1)), now);
+    }
+    assert_eq!(node.refused(), 54, "200 are kept");
+    // A new child finds room all the same.
+    node.handle(Input::Around(None, BTreeSet::from([id(1), id(254)])), now);
+    node.handle(Input::Order(id(254), have(5)), now);
+    assert_eq!((node.census().agents, node.refused()), (8, 54));
+    node.handle(Input::Around(None, BTreeSet::from([id(254)])), now);
+    assert_eq!(node.census().agents, 5);
 }

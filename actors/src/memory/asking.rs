@@ -17,6 +17,7 @@ use super::ingress::{Given, Listed, PAGE_MAX, Waiting};
 use super::reading;
 use super::realm::Order;
 use super::{Got, MemoryError, ToMemory};
+use crate::messages::ToTransport;
 
 /// Gets under way at once.
 const GETS_MAX: usize = 256;
@@ -237,6 +238,13 @@ impl State {
             siblings: get.held.map(|(_, set)| set).unwrap_or_default(),
             replicas,
         };
+        // Others' records are read as soon as they are applied, and the clock hears of them when
+        // they are durable: what the reader writes next is to come after them all the same.
+        let latest = got.siblings.iter().map(|it| it.dot().lamport).max();
+        if let Some(latest) = latest.filter(|it| *it > self.ring.lamport()) {
+            // Where nobody has the clock any more the node stops, and writes nothing.
+            let _ = self.ring.transport(ToTransport::Observe(latest));
+        }
         self.go_on_with(get.then, Ok(got));
     }
 

@@ -22,7 +22,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::gossip::since;
 use crate::memory::ToMemory;
-use crate::messages::{Arrived, Ring, ToCheckpoints, ToDirectory, ToGossip, ToTransport};
+use crate::messages::{
+    Arrived, Ring, ToCheckpoints, ToDirectory, ToGossip, ToOperations, ToTransport,
+};
 use crate::store::StoreHandle;
 use crate::transport::backoff::Backoff;
 use crate::transport::counters::Counters;
@@ -298,6 +300,7 @@ impl State {
                 let order = ToCheckpoints::Order(from, order);
                 self.a.ring.checkpoints(order)
             }
+            Order::Operation(order) => self.a.ring.operations(ToOperations::Order(from, order)),
             _ => {
                 arrived.push((Input::Command(from, order), None));
                 Ok(())

@@ -86,6 +86,7 @@ pub async fn start_with(
         gossip: Config::default(),
         memory: MemoryPlan::default(),
         checkpoints: Default::default(),
+        agents: Vec::new(),
     };
     change(&mut plan);
     Node::start(plan).await.unwrap()

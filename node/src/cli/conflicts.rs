@@ -16,7 +16,8 @@ pub enum ConflictsVerb {
         /// Only of the last while: a number and s, m, h or d
         #[arg(long, value_name = "SPAN")]
         since: Option<String>,
-        /// Only where a value of this node is on either side: the first hex digits of its key
+        /// Only where a value of this node is on either side: its name, or the first hex digits
+        /// of its key
         #[arg(long, value_name = "NODE")]
         by: Option<String>,
     },

@@ -13,6 +13,9 @@ use toml::Value;
 use super::keys::{KEYS, Key, Kind, SECTIONS};
 use crate::error::Failure;
 
+/// The tables of agents.
+const AGENT: &str = "agent";
+
 /// What environment variables of settings begin with: `CHORUS__NET__LISTEN`.
 const PREFIX: &str = "CHORUS__";
 
@@ -190,6 +193,8 @@ pub fn read(
                     put(&mut values, &format!("{section}.{key}"), value.kind, origin)?;
                 }
             }
+            // Of tables that repeat there are no layers: `agents.rs` reads them.
+            ValueKind::Array(_) if section == AGENT => {}
             _ => return Err(no_section(&section, file)),
         }
     }
@@ -223,7 +228,7 @@ fn without_file(home: &Home) -> Failure {
 }
 
 /// The file's text. A missing file is an empty one.
-fn text_of(path: &Path) -> Result<String, Failure> {
+pub fn text_of(path: &Path) -> Result<String, Failure> {
     match std::fs::read_to_string(path) {
         Err(why) if why.kind() == NotFound => Ok(String::new()),
         read => read.map_err(|why| {
@@ -309,7 +314,7 @@ fn no_section(name: &str, file: &Path) -> Failure {
 }
 
 fn sections() -> String {
-    format!("[{}]", SECTIONS.join("] ["))
+    format!("[{}] [[{AGENT}]]", SECTIONS.join("] ["))
 }
 
 fn unknown(name: &str, origin: &Origin) -> Failure {

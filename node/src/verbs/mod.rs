@@ -5,6 +5,7 @@ pub mod config;
 pub mod conflicts;
 pub mod demo;
 pub mod doctor;
+pub mod gather;
 pub mod init;
 pub mod invite;
 pub mod join;

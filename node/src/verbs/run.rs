@@ -127,6 +127,7 @@ async fn once(
         Ok(control) => {
             let (live, asked) = live::channel();
             let live = live.with_memory(node.memory());
+            let live = live.with_operations(node.operations());
             notify::ready();
             listens.send_modify(|starts| *starts += 1);
             let told = notify::keep(live.clone());

@@ -1,6 +1,10 @@
 //! The timeline: one order on both nodes, no effect before its cause, and nothing in it that
 //! does not stand.
 
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -82,4 +86,62 @@ fn two_nodes_print_the_same_order_and_no_effect_before_its_cause() {
         1,
         "by prefix, without announcements"
     );
+}
+
+/// A process that is killed when it is no longer needed.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A library that makes `fdatasync` slow.
+fn slow_sync(dir: &Path) -> Option<PathBuf> {
+    let (source, library) = (dir.join("slow.c"), dir.join("slow.so"));
+    let text = "#define _GNU_SOURCE\n#include <poll.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n\
+        int fdatasync(int fd) {\n  poll(0, 0, 300);\n  return syscall(SYS_fdatasync, fd);\n}\n";
+    fs::write(&source, text).expect("it writes");
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(&source);
+    cc.status().is_ok_and(|it| it.success()).then_some(library)
+}
+
+#[test]
+fn what_was_read_before_it_was_on_disk_is_before_what_its_reader_writes() {
+    let [op, mut s1] = Node::pair();
+    let Some(library) = slow_sync(&op.path("")) else {
+        let _ = writeln!(std::io::stderr(), "skipped: a slow disk SKIPPED (needs cc)");
+        return;
+    };
+    s1.process.terminate();
+    let mut command = s1.process.command();
+    command.arg("run").env("LD_PRELOAD", &library);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let _running = Running(command.spawn().expect("it starts"));
+    until("it is back", PATIENCE, || {
+        s1.process.members() == 2 && op.process.members() == 2
+    });
+    let lines: Vec<String> = (0..500).map(|n| format!("{{\"n\":{n}}}")).collect();
+    let file = op.path("file");
+    fs::write(&file, lines.join("\n")).expect("it writes");
+    let lamport = |put: Value| put["lamport"].as_u64().expect("a time");
+    for round in 0..10 {
+        // What is there already costs times all the same: this clock is now far ahead.
+        op.done(&["import", file.to_str().expect("a path")]);
+        let cause = lamport(op.ask(&["put", &format!("cause-{round}"), "1"]).1);
+        until("it is read", PATIENCE, || {
+            let read = s1.memory(&["get", &format!("cause-{round}"), "--local"]);
+            read.exit == 0
+        });
+        let effect = lamport(s1.ask(&["put", &format!("effect-{round}"), "1"]).1);
+        assert!(cause < effect, "round {round}: {cause} and then {effect}");
+    }
 }

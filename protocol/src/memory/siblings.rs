@@ -89,17 +89,11 @@ impl Siblings {
         self.0.values()
     }
 
-    /// Those with a value at this second since 1970. Of several that wrote the same value,
-    /// which is no contradiction, only the first.
+    /// The values at this second since 1970, each once: of writes that say the same, as when one
+    /// file is imported at two nodes, the one that counts longest.
     pub fn values(&self, now_s: u64) -> impl Iterator<Item = &Record> {
-        let mut values: Vec<&Record> = Vec::new();
-        for record in self.0.values().filter(|it| it.is_value(now_s)) {
-            let value = &record.write().value;
-            if values.iter().all(|it| it.write().value != *value) {
-                values.push(record);
-            }
-        }
-        values.into_iter()
+        let all = move || self.0.values().filter(move |it| it.is_value(now_s));
+        all().filter(move |it| !all().any(|other| stands_for(other, it)))
     }
 
     /// How many writes stand here.
@@ -144,6 +138,13 @@ impl Siblings {
         }
         Ok(Self(set))
     }
+}
+
+/// Whether `one` says what `other` says, and counts longer, or as long and is named before it.
+fn stands_for(one: &Record, other: &Record) -> bool {
+    let until = |it: &Record| it.write().expires_s.unwrap_or(u64::MAX);
+    let rank = |it: &Record| (std::cmp::Reverse(until(it)), *it.dot());
+    one.write().value == other.write().value && rank(one) < rank(other)
 }
 
 #[cfg(test)]

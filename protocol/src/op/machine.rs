@@ -20,8 +20,12 @@ use super::{
     Agent, AgentName, Input, OperationId, Order, Output, RUNNING_MAX, Refusal, Said, Select,
 };
 use crate::ids::{Incarnation, Label, NodeId};
+use crate::membership::topology::CHILDREN_MAX;
 use crate::units::Micros;
 
+/// Nodes of whom it is known what they have beneath them: the children, and as many that were
+/// or will be.
+const BELOW_MAX: usize = 2 * CHILDREN_MAX;
 /// Operations that are over and still hear who is late.
 const OVER_MAX: usize = 256;
 /// Bytes of answers that are kept of all of them; of more only the number.
@@ -80,7 +84,8 @@ impl Operations {
             }
         }
         let mut agents = u32::try_from(self.agents.len()).unwrap_or(u32::MAX);
-        for census in self.below.values() {
+        let below = self.below.iter();
+        for (_, census) in below.filter(|(child, _)| self.children.contains(child)) {
             agents = agents.saturating_add(census.agents);
             for (capability, many) in &census.by_capability {
                 let sum = by_capability.entry(*capability).or_default();
@@ -141,7 +146,6 @@ impl Operations {
         self.parent = parent;
         self.children = children;
         for child in gone {
-            self.below.remove(&child);
             let asked: Vec<OperationId> = self.running.keys().copied().collect();
             for operation in asked {
                 let input = gather::Input::Gone(Source::Child(child));
@@ -195,7 +199,8 @@ impl Operations {
     /// A neighbour's word. False when it is not taken.
     fn order(&mut self, from: NodeId, order: Order, now: Micros, out: &mut Vec<Output>) -> bool {
         match order {
-            Order::Have(census) if self.children.contains(&from) && census.is_sound() => {
+            // It may come before it is known here that the sender is a child.
+            Order::Have(census) if census.is_sound() && self.has_room_for(&from) => {
                 self.below.insert(from, census);
                 true
             }
@@ -203,6 +208,19 @@ impl Operations {
             Order::Said(said) => self.said(from, said, now, out),
             Order::Have(_) | Order::Ask(_) => false,
         }
+    }
+
+    /// Whether what this node has beneath it is kept. Of those that are no children some are
+    /// forgotten for one that is.
+    fn has_room_for(&mut self, node: &NodeId) -> bool {
+        if self.below.contains_key(node) || self.below.len() < BELOW_MAX {
+            return true;
+        }
+        if !self.children.contains(node) {
+            return false;
+        }
+        self.below.retain(|it, _| self.children.contains(it));
+        self.below.len() < BELOW_MAX
     }
 
     fn asked(&mut self, from: NodeId, ask: Ask, now: Micros, out: &mut Vec<Output>) -> bool {

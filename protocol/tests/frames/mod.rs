@@ -1,6 +1,7 @@
 //! Frames of fixed keys: one of each kind, with the receiver and the roster that open them.
 
 mod checkpoints;
+mod operations;
 mod parcels;
 
 use std::sync::Arc;
@@ -237,6 +238,7 @@ impl Cast {
             })
         };
         let about = |seq, name, order| (name, None, to, deliver(seq, Command::Checkpoint(order)));
+        let asked = |seq, name, order| (name, None, to, deliver(seq, Command::Operation(order)));
         let told = [
             (
                 "phase",
@@ -344,6 +346,9 @@ impl Cast {
             about(9, "deliver_copy", Order::Copy(checkpoints::chunk(self))),
             about(10, "deliver_held", checkpoints::held()),
             about(11, "deliver_durable", checkpoints::durable(self)),
+            asked(12, "deliver_census", operations::census()),
+            asked(13, "deliver_ask", operations::ask(self)),
+            asked(14, "deliver_said", operations::said(self)),
             (
                 "delivered",
                 None,

@@ -75,6 +75,11 @@ pub(super) fn quorum(args: &QuorumArgs) -> Result<(Option<Copies>, Duration), Fa
 
 /// `500ms`, `10s` or `5m`.
 fn timeout(text: &str) -> Result<Duration, Failure> {
+    span_of("--timeout", text)
+}
+
+/// A span of a flag, for how long a node may wait for others.
+pub fn span_of(flag: &str, text: &str) -> Result<Duration, Failure> {
     let (number, unit_ms) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
         (Some(number), _) => (number, 1),
         (None, Some(number)) => (number, 1_000),
@@ -85,7 +90,7 @@ fn timeout(text: &str) -> Result<Duration, Failure> {
     let within = ms.filter(|ms| *ms > 0).map(Duration::from_millis);
     within.filter(|it| *it <= WITHIN_MAX).ok_or_else(|| {
         let allowed = "allowed is 1ms to 5m, a number and ms, s or m";
-        bad_flag("--timeout", text, allowed)
+        bad_flag(flag, text, allowed)
     })
 }
 

@@ -44,6 +44,46 @@ fn values(set: &Siblings) -> Vec<&[u8]> {
 }
 
 #[test]
+fn what_two_said_alike_is_one_value_and_counts_as_long_as_the_longer() {
+    let lasting = |author, value: &[u8], expires_s| {
+        let identity = Identity::from_seed(&[author; 32]);
+        let mut alike = write(author, 5, Version::default(), Some(value))
+            .write()
+            .clone();
+        alike.expires_s = expires_s;
+        Record::seal(&identity, &MESH, alike).expect("a record")
+    };
+    let held = set([
+        lasting(1, b"a", Some(10)),
+        lasting(2, b"a", Some(30)),
+        lasting(3, b"a", Some(30)),
+        lasting(4, b"b", Some(20)),
+    ]);
+    assert_eq!(held.len(), 4, "each write stays");
+    let until = |now_s| {
+        let values = held.values(now_s).map(Record::write);
+        let mut until: Vec<_> = values.map(|it| (it.value.clone(), it.expires_s)).collect();
+        until.sort();
+        until
+    };
+    let (a, b) = (
+        (Some(b"a".to_vec()), Some(30)),
+        (Some(b"b".to_vec()), Some(20)),
+    );
+    assert_eq!(until(0), [a.clone(), b]);
+    assert_eq!(until(25), [a]);
+    assert_eq!(until(30), []);
+    let for_ever = set([lasting(1, b"a", Some(10)), lasting(2, b"a", None)]);
+    assert_eq!(
+        for_ever
+            .values(0)
+            .map(|it| it.write().expires_s)
+            .collect::<Vec<_>>(),
+        [None]
+    );
+}
+
+#[test]
 fn concurrent_writes_stay_beside_each_other_until_one_has_seen_both() {
     let (a, b) = (
         write(1, 5, Version::default(), Some(b"a")),

@@ -1,0 +1,156 @@
+//! Worker: one hosted agent. It takes questions up to its limits, works on them beside the
+//! others, and says what became of each: an answer, or why there is none.
+
+mod sysinfo;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chorus_protocol::ids::Label;
+use chorus_protocol::op::answers::ANSWER_BYTES_MAX;
+use chorus_protocol::op::{OperationId, Said};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::messages::{Ring, ToOperations};
+
+/// What an agent is and may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentPlan {
+    /// Its name on this node.
+    pub name: Label,
+    /// What it can do.
+    pub capabilities: Vec<Label>,
+    /// What answers.
+    pub backend: Backend,
+    /// Questions that it works on at once.
+    pub concurrency: usize,
+    /// Questions that may wait beside those.
+    pub queue: usize,
+    /// How long it may take for one.
+    pub timeout: Duration,
+}
+
+/// What answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// The question itself.
+    Echo,
+    /// This machine's load, memory and temperature, as JSON.
+    Sysinfo,
+}
+
+impl Backend {
+    /// Its name in a configuration.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Backend::Echo => "echo",
+            Backend::Sysinfo => "sysinfo",
+        }
+    }
+}
+
+/// To a worker.
+#[derive(Debug)]
+pub enum ToWorker {
+    /// A question.
+    Ask(OperationId, Arc<[u8]>),
+    /// One is done with.
+    Done(OperationId, Said),
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct WorkerActor;
+
+/// What it owns.
+#[derive(Debug)]
+pub struct State {
+    plan: AgentPlan,
+    working: usize,
+    waiting: VecDeque<(OperationId, Arc<[u8]>)>,
+    ring: Arc<Ring>,
+}
+
+impl Actor for WorkerActor {
+    type Msg = ToWorker;
+    type State = State;
+    type Arguments = (AgentPlan, Arc<Ring>);
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<ToWorker>,
+        (plan, ring): Self::Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        Ok(State {
+            plan,
+            working: 0,
+            waiting: VecDeque::new(),
+            ring,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ToWorker>,
+        message: ToWorker,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ToWorker::Ask(operation, _) if state.waiting.len() > state.plan.queue => {
+                let why = format!("its queue of {} is full", state.plan.queue);
+                state.tell(operation, Said::Lost(why))?;
+            }
+            ToWorker::Ask(operation, question) => state.waiting.push_back((operation, question)),
+            ToWorker::Done(operation, said) => {
+                state.working -= 1;
+                state.tell(operation, said)?;
+            }
+        }
+        while state.working < state.plan.concurrency
+            && let Some((operation, question)) = state.waiting.pop_front()
+        {
+            state.working += 1;
+            work(myself.clone(), &state.plan, operation, question);
+        }
+        if state.waiting.len() > state.plan.queue
+            && let Some((operation, _)) = state.waiting.pop_back()
+        {
+            let why = format!("its queue of {} is full", state.plan.queue);
+            state.tell(operation, Said::Lost(why))?;
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn tell(&self, operation: OperationId, said: Said) -> Result<(), ActorProcessingErr> {
+        let agent = self.plan.name;
+        let answered = ToOperations::Answered(operation, agent, said);
+        self.ring.operations(answered)
+    }
+}
+
+/// Works on a question, away from the actor, that takes others meanwhile.
+fn work(worker: ActorRef<ToWorker>, plan: &AgentPlan, operation: OperationId, question: Arc<[u8]>) {
+    let (backend, timeout) = (plan.backend, plan.timeout);
+    let answer = tokio::spawn(async move {
+        match backend {
+            Backend::Echo => question.to_vec(),
+            Backend::Sysinfo => sysinfo::read().await,
+        }
+    });
+    tokio::spawn(async move {
+        let said = match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(answer)) if answer.len() > ANSWER_BYTES_MAX => Said::Lost(format!(
+                "its answer has {} bytes, at most {ANSWER_BYTES_MAX} are taken",
+                answer.len()
+            )),
+            Ok(Ok(answer)) => Said::Ready(answer),
+            Ok(Err(_)) => Said::Lost("it crashed".into()),
+            Err(_) => Said::Lost(format!("no answer within {} ms", timeout.as_millis())),
+        };
+        // Of a node that stops nobody waits for it.
+        let _ = worker.cast(ToWorker::Done(operation, said));
+    });
+}

@@ -1,0 +1,212 @@
+//! Agents: the `[[agent]]` tables of the home's file, one for each agent that the node hosts.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use chorus_actors::worker::{AgentPlan, Backend};
+use chorus_protocol::ids::Label;
+use serde::Deserialize;
+
+use crate::error::Failure;
+
+/// Most agents of one node.
+const AGENTS_MAX: usize = 10_000;
+/// Most capabilities of one agent.
+const CAPABILITIES_MAX: usize = 16;
+/// What an agent works on at once, and what may wait, where nothing is said.
+const CONCURRENCY: usize = 4;
+const QUEUE: usize = 64;
+/// How long an agent may take, where nothing is said.
+const TIMEOUT_MS: u64 = 60_000;
+
+/// The file, of which only this is looked at here.
+#[derive(Debug, Default, Deserialize)]
+struct Tables {
+    #[serde(default)]
+    agent: Vec<Table>,
+}
+
+/// One table.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    name: String,
+    kind: Kind,
+    /// What of that kind.
+    run: Option<String>,
+    #[serde(default)]
+    capabilities: Vec<String>,
+    /// So many of them: NAME-1, NAME-2, …
+    count: Option<usize>,
+    concurrency: Option<usize>,
+    queue: Option<usize>,
+    timeout_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Builtin,
+}
+
+/// The agents that the text of the file names.
+pub fn read(text: &str, file: &Path) -> Result<Vec<AgentPlan>, Failure> {
+    let tables: Tables = toml::from_str(text).map_err(|why| {
+        let message = format!("[[agent]] in {}: {}", file.display(), why.message());
+        Failure::usage("bad_agent", message).hint(
+            "an agent has `name` and `kind = \"builtin\"` with `run = \"echo\"` or `\"sysinfo\"`, \
+             and may have capabilities, count, concurrency, queue and timeout_ms",
+        )
+    })?;
+    let mut agents = Vec::new();
+    let mut names = BTreeSet::new();
+    for table in &tables.agent {
+        for plan in plans(table).map_err(|why| refused(table, file, &why))? {
+            if !names.insert(plan.name) {
+                let why = format!("there are two agents called {}", plan.name);
+                return Err(refused(table, file, &why));
+            }
+            agents.push(plan);
+        }
+    }
+    if agents.len() > AGENTS_MAX {
+        let message = format!(
+            "{} agents in {}: a node hosts at most {AGENTS_MAX}",
+            agents.len(),
+            file.display()
+        );
+        return Err(Failure::usage("bad_agent", message));
+    }
+    Ok(agents)
+}
+
+fn refused(table: &Table, file: &Path, why: &str) -> Failure {
+    let message = format!("[[agent]] {:?} in {}: {why}", table.name, file.display());
+    Failure::usage("bad_agent", message)
+}
+
+fn plans(table: &Table) -> Result<Vec<AgentPlan>, String> {
+    let Kind::Builtin = table.kind;
+    let backend = match table.run.as_deref() {
+        Some("echo") => Backend::Echo,
+        Some("sysinfo") => Backend::Sysinfo,
+        Some(other) => {
+            return Err(format!(
+                "run = {other:?} is neither \"echo\" nor \"sysinfo\""
+            ));
+        }
+        None => return Err("`run` is missing: \"echo\" or \"sysinfo\"".into()),
+    };
+    let label = |text: &String| Label::new(text).map_err(|why| why.to_string());
+    let capabilities: Vec<Label> = table
+        .capabilities
+        .iter()
+        .map(label)
+        .collect::<Result<_, _>>()?;
+    if capabilities.len() > CAPABILITIES_MAX {
+        return Err(format!("at most {CAPABILITIES_MAX} capabilities"));
+    }
+    let within = |name: &str, value: usize, max: usize| match (1..=max).contains(&value) {
+        true => Ok(value),
+        false => Err(format!("{name} = {value} is not 1 to {max}")),
+    };
+    let concurrency = within(
+        "concurrency",
+        table.concurrency.unwrap_or(CONCURRENCY),
+        1_000,
+    )?;
+    let queue = within("queue", table.queue.unwrap_or(QUEUE), 10_000)?;
+    let timeout_ms = table.timeout_ms.unwrap_or(TIMEOUT_MS);
+    if !(1..=86_400_000).contains(&timeout_ms) {
+        return Err(format!(
+            "timeout_ms = {timeout_ms} is not 1 to 86400000, a day"
+        ));
+    }
+    let names = match table.count {
+        None => vec![label(&table.name)?],
+        Some(many) => {
+            let many = within("count", many, AGENTS_MAX)?;
+            let names = (1..=many).map(|n| label(&format!("{}-{n}", table.name)));
+            names.collect::<Result<_, _>>()?
+        }
+    };
+    let plan = |name| AgentPlan {
+        name,
+        capabilities: capabilities.clone(),
+        backend,
+        concurrency,
+        queue,
+        timeout: Duration::from_millis(timeout_ms),
+    };
+    Ok(names.into_iter().map(plan).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Vec<AgentPlan>, Failure> {
+        read(text, Path::new("chorus.toml"))
+    }
+
+    #[test]
+    fn a_table_is_an_agent_or_as_many_as_it_counts() {
+        let agents = parsed(
+            "[net]\nlisten = \"0.0.0.0:0\"\n\
+             [[agent]]\nname = \"e\"\nkind = \"builtin\"\nrun = \"echo\"\ncapabilities = [\"text\"]\n\
+             [[agent]]\nname = \"m\"\nkind = \"builtin\"\nrun = \"sysinfo\"\ncount = 3\nqueue = 7\n",
+        )
+        .expect("sound tables");
+        let names: Vec<_> = agents.iter().map(|it| it.name.to_string()).collect();
+        assert_eq!(names, ["e", "m-1", "m-2", "m-3"]);
+        assert_eq!(agents[0].capabilities, [Label::new("text").unwrap()]);
+        assert_eq!(
+            (agents[0].backend, agents[3].backend),
+            (Backend::Echo, Backend::Sysinfo)
+        );
+        assert_eq!((agents[0].queue, agents[3].queue), (QUEUE, 7));
+        assert_eq!(parsed("[net]\n").map(|it| it.len()), Ok(0));
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_the_agent_and_the_file() {
+        for (text, why) in [
+            (
+                "name = \"E\"\nkind = \"builtin\"\nrun = \"echo\"",
+                "is not a name",
+            ),
+            ("name = \"e\"\nkind = \"builtin\"", "`run` is missing"),
+            ("name = \"e\"\nkind = \"builtin\"\nrun = \"ls\"", "neither"),
+            ("name = \"e\"\nkind = \"magic\"", "unknown variant"),
+            (
+                "name = \"e\"\nkind = \"builtin\"\nrun = \"echo\"\ncolour = 1",
+                "unknown field",
+            ),
+            (
+                "name = \"e\"\nkind = \"builtin\"\nrun = \"echo\"\ncount = 0",
+                "count = 0",
+            ),
+            (
+                "name = \"e\"\nkind = \"builtin\"\nrun = \"echo\"\nqueue = 0",
+                "queue = 0",
+            ),
+            (
+                "name = \"e\"\nkind = \"builtin\"\nrun = \"echo\"\ntimeout_ms = 0",
+                "timeout_ms",
+            ),
+        ] {
+            let failure = parsed(&format!("[[agent]]\n{text}\n")).expect_err(text);
+            assert_eq!((failure.exit, failure.code.as_str()), (2, "bad_agent"));
+            assert!(failure.message.contains(why), "{why}: {}", failure.message);
+            assert!(
+                failure.message.contains("chorus.toml"),
+                "{}",
+                failure.message
+            );
+        }
+        let one = "[[agent]]\nname = \"e\"\nkind = \"builtin\"\nrun = \"echo\"\n";
+        let failure = parsed(&one.repeat(2)).expect_err("two of a name");
+        assert!(failure.message.contains("two agents called e"));
+    }
+}
