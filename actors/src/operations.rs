@@ -138,7 +138,7 @@ impl Actor for OperationsActor {
             }
             ToOperations::Inspect(reply) => {
                 let _ = reply.send(OperationsView {
-                    census: state.machine.census(),
+                    census: state.machine.census().clone(),
                     agents: state.plans.clone(),
                     refused: state.machine.refused(),
                 });

@@ -11,7 +11,7 @@ use chorus_protocol::trust::roster::Roster;
 use tokio::sync::oneshot;
 
 use crate::memory::MemoryView;
-use crate::messages::{ToCheckpoints, ToDirectory, ToGossip, ToTransport};
+use crate::messages::{ToCheckpoints, ToDirectory, ToGossip, ToOperations, ToTransport};
 use crate::node::Node;
 
 /// How long an answer of an actor may take.
@@ -70,6 +70,9 @@ impl Node {
         let (reply, answer) = oneshot::channel();
         self.ring.checkpoints(ToCheckpoints::Inspect(reply)).ok()?;
         let checkpoints = wait(answer).await?;
+        let (reply, answer) = oneshot::channel();
+        self.ring.operations(ToOperations::Inspect(reply)).ok()?;
+        let operations = wait(answer).await?;
         let mut memory = self.memory.view().await.ok()?;
         let mut counters = transport.counters;
         counters.append(&mut memory.counters);
@@ -79,6 +82,7 @@ impl Node {
         counters.extend([
             ("checkpoints_refused", checkpoints.refused),
             ("checkpoints_unwritten", checkpoints.unwritten),
+            ("operations_refused", operations.refused),
         ]);
         Some(Snapshot {
             me: self.me,

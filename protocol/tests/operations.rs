@@ -10,7 +10,9 @@ use chorus_protocol::ids::Incarnation;
 use chorus_protocol::op::gather::Part;
 use chorus_protocol::op::order::{Ask, Census, Said as Told};
 use chorus_protocol::op::quorum::Decision;
-use chorus_protocol::op::{Input, OperationId, Operations, Order, Output, Refusal, Said, Select};
+use chorus_protocol::op::{
+    Agent, Input, OperationId, Operations, Order, Output, Refusal, Said, Select, WINDOW_MAX,
+};
 use chorus_protocol::units::{Micros, Noise, Seeded};
 use mesh::{Does, HOP, Mesh, What, id, label, ready};
 
@@ -38,7 +40,7 @@ fn all_agents_are_asked_and_a_leads_ten_answers_are_one_word_upward() {
     let mut mesh = sixty(|_| ready("yes", 5));
     let census = mesh.nodes[0].as_ref().unwrap().census();
     assert_eq!(
-        (census.agents, census.by_capability),
+        (census.agents, census.by_capability.clone()),
         (60, vec![(label("echo"), 60)])
     );
     let began = mesh.now;
@@ -208,13 +210,13 @@ fn words_of_strangers_are_refused_and_change_nothing() {
         (id(1), have(9, vec![(b, 1), (a, 1)])),
         (id(1), have(9, vec![(a, 10)])),
     ];
-    let before = mesh.nodes[0].as_ref().unwrap().census();
+    let before = mesh.nodes[0].as_ref().unwrap().census().clone();
     for (n, (from, lie)) in lies.into_iter().enumerate() {
         mesh.give(0, Input::Order(from, lie.clone()));
         let root = mesh.nodes[0].as_ref().unwrap();
         assert_eq!(root.refused(), n as u64 + 1, "{lie:?}");
     }
-    assert_eq!(mesh.nodes[0].as_ref().unwrap().census(), before);
+    assert_eq!(*mesh.nodes[0].as_ref().unwrap().census(), before);
     mesh.run(Micros::from_secs(5));
     assert_eq!(mesh.report().1.outcome.tally.transit, 60);
 }
@@ -290,4 +292,31 @@ fn what_a_child_has_counts_from_when_it_is_a_child_on_and_who_is_none_fills_noth
     assert_eq!((node.census().agents, node.refused()), (8, 54));
     node.handle(Input::Around(None, BTreeSet::from([id(254)])), now);
     assert_eq!(node.census().agents, 5);
+}
+
+#[test]
+fn no_window_is_so_long_that_it_never_closes() {
+    let mut node = Operations::new(id(1), Incarnation::new(0, 1));
+    let agent = Agent {
+        name: label("e"),
+        capabilities: Vec::new(),
+    };
+    node.handle(Input::Agents(vec![agent]), Micros::ZERO);
+    node.handle(Input::Around(Some(id(0)), BTreeSet::new()), Micros::ZERO);
+    for number in 0..70 {
+        let ask = Order::Ask(Ask {
+            operation: OperationId {
+                origin: id(0),
+                run: Incarnation(1),
+                number,
+            },
+            select: Select::default(),
+            left_us: u64::MAX,
+            question: Vec::new(),
+        });
+        let outputs = node.handle(Input::Order(id(0), ask), Micros::ZERO);
+        let runs = outputs.iter().any(|it| matches!(it, Output::Run { .. }));
+        assert_eq!(runs, number < 64, "{number}: beyond that it is busy");
+    }
+    assert_eq!(node.next_deadline(), WINDOW_MAX);
 }

@@ -97,10 +97,6 @@ impl Actor for WorkerActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            ToWorker::Ask(operation, _) if state.waiting.len() > state.plan.queue => {
-                let why = format!("its queue of {} is full", state.plan.queue);
-                state.tell(operation, Said::Lost(why))?;
-            }
             ToWorker::Ask(operation, question) => state.waiting.push_back((operation, question)),
             ToWorker::Done(operation, said) => {
                 state.working -= 1;
@@ -141,6 +137,7 @@ fn work(worker: ActorRef<ToWorker>, plan: &AgentPlan, operation: OperationId, qu
         }
     });
     tokio::spawn(async move {
+        let stop = answer.abort_handle();
         let said = match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(answer)) if answer.len() > ANSWER_BYTES_MAX => Said::Lost(format!(
                 "its answer has {} bytes, at most {ANSWER_BYTES_MAX} are taken",
@@ -148,9 +145,94 @@ fn work(worker: ActorRef<ToWorker>, plan: &AgentPlan, operation: OperationId, qu
             )),
             Ok(Ok(answer)) => Said::Ready(answer),
             Ok(Err(_)) => Said::Lost("it crashed".into()),
-            Err(_) => Said::Lost(format!("no answer within {} ms", timeout.as_millis())),
+            Err(_) => {
+                stop.abort();
+                Said::Lost(format!("no answer within {} ms", timeout.as_millis()))
+            }
         };
         // Of a node that stops nobody waits for it.
         let _ = worker.cast(ToWorker::Done(operation, said));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use chorus_protocol::ids::{Incarnation, NodeId};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// In the place of the operations: hands on what it is told.
+    struct Probe;
+
+    impl Actor for Probe {
+        type Msg = ToOperations;
+        type State = mpsc::UnboundedSender<(u64, Said)>;
+        type Arguments = Self::State;
+
+        async fn pre_start(
+            &self,
+            _: ActorRef<ToOperations>,
+            tell: Self::State,
+        ) -> Result<Self::State, ActorProcessingErr> {
+            Ok(tell)
+        }
+
+        async fn handle(
+            &self,
+            _: ActorRef<ToOperations>,
+            message: ToOperations,
+            tell: &mut Self::State,
+        ) -> Result<(), ActorProcessingErr> {
+            if let ToOperations::Answered(operation, _, said) = message {
+                tell.send((operation.number, said))?;
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn each_question_has_one_outcome_also_where_there_is_no_room_for_it() {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let ring = Arc::new(Ring::default());
+        let (probe, _) = Actor::spawn(None, Probe, tell).await.expect("it starts");
+        ring.operations.set(probe).expect("nobody else did");
+        let plan = AgentPlan {
+            name: Label::new("e").expect("a name"),
+            capabilities: Vec::new(),
+            backend: Backend::Echo,
+            concurrency: 1,
+            queue: 2,
+            timeout: Duration::from_secs(5),
+        };
+        let worker = Actor::spawn(None, WorkerActor, (plan, ring)).await;
+        let (worker, _) = worker.expect("it starts");
+        for number in 0..200 {
+            let operation = OperationId {
+                origin: NodeId([1; 32]),
+                run: Incarnation(1),
+                number,
+            };
+            let question = number.to_string().into_bytes().into();
+            let asked = worker.cast(ToWorker::Ask(operation, question));
+            asked.expect("it lives");
+        }
+        let (mut numbers, mut lost) = (BTreeSet::new(), 0);
+        for _ in 0..200 {
+            let (number, said) = told.recv().await.expect("each has an outcome");
+            assert!(numbers.insert(number), "{number} has two");
+            match said {
+                Said::Ready(answer) => assert_eq!(answer, number.to_string().into_bytes()),
+                Said::Lost(why) => {
+                    assert_eq!(why, "its queue of 2 is full");
+                    lost += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(lost < 200, "who fits is answered");
+        worker.stop(None);
+    }
 }

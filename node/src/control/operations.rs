@@ -1,12 +1,10 @@
 //! Operations over the control socket: the agents, and a question to them.
 
-use std::time::Duration;
-
 use chorus_actors::operations::{OperationsHandle, Question};
 use chorus_protocol::ids::Label;
 use chorus_protocol::op::answers::Why;
 use chorus_protocol::op::gather::Config;
-use chorus_protocol::op::{Output, Refusal, Report, Select};
+use chorus_protocol::op::{Output, Refusal, Report, Select, WINDOW_MAX};
 use chorus_protocol::trust::Roster;
 use chorus_protocol::units::Micros;
 use data_encoding::BASE64;
@@ -17,9 +15,6 @@ use super::memory::name;
 use super::stopping;
 use crate::error::Failure;
 use crate::live::Live;
-
-/// The longest window.
-pub const WINDOW_MAX: Duration = Duration::from_secs(300);
 
 /// A question, as it crosses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,14 +60,14 @@ pub async fn agents(live: &Live) -> Result<Vec<Value>, Failure> {
 /// Asks, and waits for the end: a line of how it ended, then one for each group of answers, then
 /// those that are not ready.
 pub async fn gather(ask: Ask, live: &Live) -> Result<Vec<Value>, Failure> {
-    let window = Duration::from_millis(ask.window_ms).min(WINDOW_MAX);
+    let window = Micros::from_millis(ask.window_ms).min(WINDOW_MAX);
     let question = Question {
         select: Select {
             capability: ask.capability,
         },
         text: ask.question.into_bytes(),
         config: Config {
-            window: Micros(u64::try_from(window.as_micros()).unwrap_or(u64::MAX)),
+            window,
             minimum: ask.minimum,
         },
     };
@@ -105,7 +100,7 @@ fn refused(why: Refusal) -> Failure {
     }
 }
 
-fn lines(report: &Report, window: Duration, roster: &Roster) -> Vec<Value> {
+fn lines(report: &Report, window: Micros, roster: &Roster) -> Vec<Value> {
     let outcome = &report.outcome;
     let tally = outcome.tally;
     let operation = &report.operation;
@@ -122,7 +117,7 @@ fn lines(report: &Report, window: Duration, roster: &Roster) -> Vec<Value> {
         "skipped": tally.skipped,
         "late": 0,
         "elapsed_ms": outcome.elapsed.0 as f64 / 1_000.0,
-        "window_ms": u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
+        "window_ms": window.as_millis(),
         "arrival_error_ms": {"p50": null, "p90": null, "p99": null},
         "hit_rate": null,
         "idle_ms_mean": null,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{bad_flag, read};
 use crate::cli::Context;
 use crate::cli::gather::GatherArgs;
-use crate::control::operations::{Ask, WINDOW_MAX};
+use crate::control::operations::Ask;
 use crate::control::{self, Request};
 use crate::error::{Failure, exit};
 
@@ -20,10 +20,6 @@ const SHOWN: usize = 200;
 
 pub async fn run(ctx: Context, args: GatherArgs) -> Result<(), Failure> {
     let window = super::memory::span_of("--window", &args.window)?;
-    if window > WINDOW_MAX {
-        let allowed = format!("at most {} s", WINDOW_MAX.as_secs());
-        return Err(bad_flag("--window", &args.window, allowed));
-    }
     if !(0.0..=1.0).contains(&args.minimum) {
         return Err(bad_flag("--minimum", &args.minimum.to_string(), "0 to 1"));
     }

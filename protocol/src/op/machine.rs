@@ -18,6 +18,7 @@ use super::order::{Ask, CAPABILITIES_MAX, Census, QUESTION_BYTES_MAX, Said as To
 use super::running::{For, Running, Source};
 use super::{
     Agent, AgentName, Input, OperationId, Order, Output, RUNNING_MAX, Refusal, Said, Select,
+    WINDOW_MAX,
 };
 use crate::ids::{Incarnation, Label, NodeId};
 use crate::membership::topology::CHILDREN_MAX;
@@ -41,8 +42,10 @@ pub struct Operations {
     children: BTreeSet<NodeId>,
     agents: Vec<Agent>,
     below: BTreeMap<NodeId, Census>,
-    /// What was said upward last, and to whom.
-    said: Option<(NodeId, Census)>,
+    /// The sum of both.
+    census: Census,
+    /// To whom that was said last.
+    said: Option<NodeId>,
     running: BTreeMap<OperationId, Running>,
     /// Those that are over, the oldest first.
     over: VecDeque<OperationId>,
@@ -62,6 +65,7 @@ impl Operations {
             children: BTreeSet::new(),
             agents: Vec::new(),
             below: BTreeMap::new(),
+            census: Census::default(),
             said: None,
             running: BTreeMap::new(),
             over: VecDeque::new(),
@@ -75,7 +79,20 @@ impl Operations {
     }
 
     /// The agents here and beneath, as far as is known.
-    pub fn census(&self) -> Census {
+    pub fn census(&self) -> &Census {
+        &self.census
+    }
+
+    /// Counts the agents anew. Where that comes to something else the parent has to know.
+    fn count(&mut self) {
+        let census = self.counted();
+        if census != self.census {
+            self.census = census;
+            self.said = None;
+        }
+    }
+
+    fn counted(&self) -> Census {
         let mut by_capability: BTreeMap<Label, u32> = BTreeMap::new();
         for agent in &self.agents {
             let able: BTreeSet<Label> = agent.capabilities.iter().copied().collect();
@@ -112,7 +129,10 @@ impl Operations {
         match input {
             Input::Tick => {}
             Input::Around(parent, children) => self.stand(parent, children, now, &mut out),
-            Input::Agents(agents) => self.agents = agents,
+            Input::Agents(agents) => {
+                self.agents = agents;
+                self.count();
+            }
             Input::Begin {
                 ticket,
                 select,
@@ -145,6 +165,7 @@ impl Operations {
         let gone: Vec<NodeId> = self.children.difference(&children).copied().collect();
         self.parent = parent;
         self.children = children;
+        self.count();
         for child in gone {
             let asked: Vec<OperationId> = self.running.keys().copied().collect();
             for operation in asked {
@@ -167,7 +188,7 @@ impl Operations {
         if question.len() > QUESTION_BYTES_MAX {
             return Err(Refusal::TooLarge(question.len()));
         }
-        let expected = self.census().count(&select);
+        let expected = self.census.count(&select);
         if expected == 0 {
             return Err(Refusal::Nobody);
         }
@@ -202,6 +223,7 @@ impl Operations {
             // It may come before it is known here that the sender is a child.
             Order::Have(census) if census.is_sound() && self.has_room_for(&from) => {
                 self.below.insert(from, census);
+                self.count();
                 true
             }
             Order::Ask(ask) if self.parent == Some(from) => self.asked(from, ask, now, out),
@@ -232,7 +254,7 @@ impl Operations {
             return running.is_asked_again(from, now);
         }
         if self.under_way() >= RUNNING_MAX {
-            let expected = self.census().count(&ask.select);
+            let expected = self.census.count(&ask.select);
             let told = Told {
                 operation: ask.operation,
                 expected,
@@ -250,7 +272,7 @@ impl Operations {
             return true;
         }
         let config = gather::Config {
-            window: Micros(ask.left_us),
+            window: Micros(ask.left_us).min(WINDOW_MAX),
             ..gather::Config::default()
         };
         self.carry_out(For::Parent(from), ask, config, now, out);
@@ -303,15 +325,17 @@ impl Operations {
         if !self.input(told.operation, input, now, out) {
             return false;
         }
-        let room = ANSWERS_KEPT_MAX.saturating_sub(self.answer_bytes());
+        let room = self.room();
         if let Some(running) = self.running.get_mut(&told.operation) {
             running.note_all(source, told.answers, told.unready, room);
         }
         true
     }
 
-    fn answer_bytes(&self) -> usize {
-        self.running.values().map(Running::answer_bytes).sum()
+    /// How many bytes of answers may be kept beside those that are.
+    fn room(&self) -> usize {
+        let kept = self.running.values().map(Running::bytes);
+        ANSWERS_KEPT_MAX.saturating_sub(kept.sum())
     }
 
     fn answered(
@@ -336,8 +360,9 @@ impl Operations {
             self.refused += 1;
             return;
         }
+        let room = self.room();
         if let Some(running) = self.running.get_mut(&operation) {
-            running.note(source, name, said);
+            running.note(source, name, said, room);
         }
     }
 
@@ -370,14 +395,10 @@ impl Operations {
 
     /// Tells the parent how many agents there are, if it does not know.
     fn say_have(&mut self, out: &mut Vec<Output>) {
-        let Some(parent) = self.parent else {
-            self.said = None;
-            return;
-        };
-        let said = (parent, self.census());
-        if self.said.as_ref() != Some(&said) {
-            out.push(Output::Send(parent, Order::Have(said.1.clone())));
-            self.said = Some(said);
+        if self.said != self.parent {
+            let have = |parent| Output::Send(parent, Order::Have(self.census.clone()));
+            out.extend(self.parent.map(have));
+            self.said = self.parent;
         }
     }
 }

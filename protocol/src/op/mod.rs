@@ -30,6 +30,8 @@ use crate::units::Micros;
 
 /// Operations under way at one node at once.
 pub const RUNNING_MAX: usize = 64;
+/// The longest window.
+pub const WINDOW_MAX: Micros = Micros::from_secs(300);
 
 /// An agent that this node hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -43,6 +43,8 @@ pub(super) struct Running {
     ends: Micros,
     pace: Micros,
     answers: BTreeMap<Source, Answers>,
+    /// Of those.
+    bytes: usize,
     unready: BTreeMap<Source, Unready>,
     /// Since when something is known that was not passed on, and when the last of it came.
     unsaid: Option<(Micros, Micros)>,
@@ -68,6 +70,7 @@ impl Running {
             ends: now + config.window,
             pace,
             answers: BTreeMap::new(),
+            bytes: 0,
             unready: BTreeMap::new(),
             // Where nobody is asked, that is all there is to say.
             unsaid: nobody.then_some((now, now)),
@@ -127,10 +130,10 @@ impl Running {
         true
     }
 
-    /// Keeps what an agent of this node said.
-    pub fn note(&mut self, source: Source, one: AgentName, said: Said) {
+    /// Keeps what an agent of this node said; see [`Self::note_all`].
+    pub fn note(&mut self, source: Source, one: AgentName, said: Said, room: usize) {
         let short = |why: &str| beginning(why, REASON_BYTES_MAX);
-        let why = match said {
+        let (answers, why) = match said {
             Said::Ready(answer) => {
                 let group = Group {
                     answer: answer.into(),
@@ -141,21 +144,20 @@ impl Running {
                     groups: vec![group],
                     left_out: 0,
                 };
-                self.answers.insert(source, answers);
-                self.unready.remove(&source);
-                return;
+                (answers, None)
             }
-            Said::Conflict(why) => Why::Conflict(short(&why)),
-            Said::Lost(why) => Why::Lost(short(&why)),
+            Said::Conflict(why) => (Answers::default(), Some(Why::Conflict(short(&why)))),
+            Said::Lost(why) => (Answers::default(), Some(Why::Lost(short(&why)))),
         };
         let unready = Unready {
-            named: vec![(one, why)],
+            named: why.map(|why| (one, why)).into_iter().collect(),
             more: 0,
         };
-        self.unready.insert(source, unready);
+        self.note_all(source, answers, unready, room);
     }
 
-    /// Keeps what a child said, of its answers no more than `room` bytes.
+    /// Keeps what a source said, in place of what it said before; of its answers that do not
+    /// find room only how many they are.
     pub fn note_all(&mut self, source: Source, answers: Answers, unready: Unready, room: usize) {
         let answers = match answers.bytes() <= room {
             true => answers,
@@ -164,13 +166,16 @@ impl Running {
                 groups: Vec::new(),
             },
         };
-        self.answers.insert(source, answers);
+        self.bytes += answers.bytes();
+        if let Some(before) = self.answers.insert(source, answers) {
+            self.bytes -= before.bytes();
+        }
         self.unready.insert(source, unready);
     }
 
     /// Bytes of answers that are kept.
-    pub fn answer_bytes(&self) -> usize {
-        self.answers.values().map(Answers::bytes).sum()
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Says what is to be said by now. True when the operation is over with this.
