@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chorus_protocol::ids::{Incarnation, Label, NodeId};
@@ -47,6 +48,8 @@ pub struct OperationsView {
     pub agents: Vec<AgentPlan>,
     /// Words of others that were not taken.
     pub refused: u64,
+    /// Lines of agents' commands that are none.
+    pub malformed: u64,
 }
 
 /// The actor.
@@ -61,6 +64,7 @@ pub struct State {
     workers: BTreeMap<Label, ActorRef<ToWorker>>,
     askers: BTreeMap<u64, mpsc::Sender<Output>>,
     tickets: u64,
+    malformed: Arc<AtomicU64>,
     /// When a tick is on its way to come.
     wakes_at: Micros,
     epoch: Instant,
@@ -77,9 +81,10 @@ impl Actor for OperationsActor {
         myself: ActorRef<ToOperations>,
         arguments: Arguments,
     ) -> Result<State, ActorProcessingErr> {
+        let malformed = Arc::new(AtomicU64::new(0));
         let mut workers = BTreeMap::new();
         for plan in &arguments.agents {
-            let start = (plan.clone(), arguments.ring.clone());
+            let start = (plan.clone(), arguments.ring.clone(), malformed.clone());
             let worker = Actor::spawn_linked(None, WorkerActor, start, myself.get_cell());
             workers.insert(plan.name, worker.await?.0);
         }
@@ -97,6 +102,7 @@ impl Actor for OperationsActor {
             workers,
             askers: BTreeMap::new(),
             tickets: 0,
+            malformed,
             wakes_at: Micros::NEVER,
             epoch: arguments.epoch,
             ring: arguments.ring,
@@ -141,6 +147,7 @@ impl Actor for OperationsActor {
                     census: state.machine.census().clone(),
                     agents: state.plans.clone(),
                     refused: state.machine.refused(),
+                    malformed: state.malformed.load(Ordering::Relaxed),
                 });
                 return Ok(());
             }

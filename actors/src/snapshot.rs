@@ -83,6 +83,7 @@ impl Node {
             ("checkpoints_refused", checkpoints.refused),
             ("checkpoints_unwritten", checkpoints.unwritten),
             ("operations_refused", operations.refused),
+            ("agents_malformed", operations.malformed),
         ]);
         Some(Snapshot {
             me: self.me,

@@ -1,10 +1,12 @@
 //! Worker: one hosted agent. It takes questions up to its limits, works on them beside the
 //! others, and says what became of each: an answer, or why there is none.
 
+mod exec;
 mod sysinfo;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use chorus_protocol::ids::Label;
@@ -12,6 +14,7 @@ use chorus_protocol::op::answers::ANSWER_BYTES_MAX;
 use chorus_protocol::op::{OperationId, Said};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
+use self::exec::Exec;
 use crate::messages::{Ring, ToOperations};
 
 /// What an agent is and may take.
@@ -32,12 +35,22 @@ pub struct AgentPlan {
 }
 
 /// What answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Backend {
     /// The question itself.
     Echo,
     /// This machine's load, memory and temperature, as JSON.
     Sysinfo,
+    /// A command with its arguments, that stays running: see `exec.rs`.
+    Exec(Vec<String>),
+}
+
+/// The same, once it runs.
+#[derive(Debug, Clone)]
+enum Live {
+    Echo,
+    Sysinfo,
+    Exec(Exec),
 }
 
 impl Backend {
@@ -46,6 +59,7 @@ impl Backend {
         match self {
             Backend::Echo => "echo",
             Backend::Sysinfo => "sysinfo",
+            Backend::Exec(_) => "exec",
         }
     }
 }
@@ -67,6 +81,7 @@ pub struct WorkerActor;
 #[derive(Debug)]
 pub struct State {
     plan: AgentPlan,
+    live: Live,
     working: usize,
     waiting: VecDeque<(OperationId, Arc<[u8]>)>,
     ring: Arc<Ring>,
@@ -75,15 +90,24 @@ pub struct State {
 impl Actor for WorkerActor {
     type Msg = ToWorker;
     type State = State;
-    type Arguments = (AgentPlan, Arc<Ring>);
+    /// What it is; where lines are counted that its command says and that are none.
+    type Arguments = (AgentPlan, Arc<Ring>, Arc<AtomicU64>);
 
     async fn pre_start(
         &self,
         _: ActorRef<ToWorker>,
-        (plan, ring): Self::Arguments,
+        (plan, ring, malformed): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
+        let live = match &plan.backend {
+            Backend::Echo => Live::Echo,
+            Backend::Sysinfo => Live::Sysinfo,
+            Backend::Exec(command) => {
+                Live::Exec(Exec::start(plan.name, command.clone(), malformed))
+            }
+        };
         Ok(State {
             plan,
+            live,
             working: 0,
             waiting: VecDeque::new(),
             ring,
@@ -107,7 +131,14 @@ impl Actor for WorkerActor {
             && let Some((operation, question)) = state.waiting.pop_front()
         {
             state.working += 1;
-            work(myself.clone(), &state.plan, operation, question);
+            let live = state.live.clone();
+            work(
+                myself.clone(),
+                live,
+                state.plan.timeout,
+                operation,
+                question,
+            );
         }
         if state.waiting.len() > state.plan.queue
             && let Some((operation, _)) = state.waiting.pop_back()
@@ -128,22 +159,28 @@ impl State {
 }
 
 /// Works on a question, away from the actor, that takes others meanwhile.
-fn work(worker: ActorRef<ToWorker>, plan: &AgentPlan, operation: OperationId, question: Arc<[u8]>) {
-    let (backend, timeout) = (plan.backend, plan.timeout);
+fn work(
+    worker: ActorRef<ToWorker>,
+    live: Live,
+    timeout: Duration,
+    operation: OperationId,
+    question: Arc<[u8]>,
+) {
     let answer = tokio::spawn(async move {
-        match backend {
-            Backend::Echo => question.to_vec(),
-            Backend::Sysinfo => sysinfo::read().await,
+        match live {
+            Live::Echo => Said::Ready(question.to_vec()),
+            Live::Sysinfo => Said::Ready(sysinfo::read().await),
+            Live::Exec(exec) => exec.ask(&question).await,
         }
     });
     tokio::spawn(async move {
         let stop = answer.abort_handle();
         let said = match tokio::time::timeout(timeout, answer).await {
-            Ok(Ok(answer)) if answer.len() > ANSWER_BYTES_MAX => Said::Lost(format!(
+            Ok(Ok(Said::Ready(answer))) if answer.len() > ANSWER_BYTES_MAX => Said::Lost(format!(
                 "its answer has {} bytes, at most {ANSWER_BYTES_MAX} are taken",
                 answer.len()
             )),
-            Ok(Ok(answer)) => Said::Ready(answer),
+            Ok(Ok(said)) => said,
             Ok(Err(_)) => Said::Lost("it crashed".into()),
             Err(_) => {
                 stop.abort();
@@ -207,7 +244,8 @@ mod tests {
             queue: 2,
             timeout: Duration::from_secs(5),
         };
-        let worker = Actor::spawn(None, WorkerActor, (plan, ring)).await;
+        let start = (plan, ring, Arc::default());
+        let worker = Actor::spawn(None, WorkerActor, start).await;
         let (worker, _) = worker.expect("it starts");
         for number in 0..200 {
             let operation = OperationId {

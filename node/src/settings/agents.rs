@@ -33,8 +33,10 @@ struct Tables {
 struct Table {
     name: String,
     kind: Kind,
-    /// What of that kind.
+    /// Which of those that are built in.
     run: Option<String>,
+    /// The command and its arguments.
+    command: Option<Vec<String>>,
     #[serde(default)]
     capabilities: Vec<String>,
     /// So many of them: NAME-1, NAME-2, …
@@ -48,6 +50,7 @@ struct Table {
 #[serde(rename_all = "lowercase")]
 enum Kind {
     Builtin,
+    Exec,
 }
 
 /// The agents that the text of the file names.
@@ -56,7 +59,8 @@ pub fn read(text: &str, file: &Path) -> Result<Vec<AgentPlan>, Failure> {
         let message = format!("[[agent]] in {}: {}", file.display(), why.message());
         Failure::usage("bad_agent", message).hint(
             "an agent has `name` and `kind = \"builtin\"` with `run = \"echo\"` or `\"sysinfo\"`, \
-             and may have capabilities, count, concurrency, queue and timeout_ms",
+             or `kind = \"exec\"` with `command = [\"PROGRAM\", …]`, and may have \
+             capabilities, count, concurrency, queue and timeout_ms",
         )
     })?;
     let mut agents = Vec::new();
@@ -86,18 +90,27 @@ fn refused(table: &Table, file: &Path, why: &str) -> Failure {
     Failure::usage("bad_agent", message)
 }
 
-fn plans(table: &Table) -> Result<Vec<AgentPlan>, String> {
-    let Kind::Builtin = table.kind;
-    let backend = match table.run.as_deref() {
-        Some("echo") => Backend::Echo,
-        Some("sysinfo") => Backend::Sysinfo,
-        Some(other) => {
-            return Err(format!(
-                "run = {other:?} is neither \"echo\" nor \"sysinfo\""
-            ));
+fn backend(table: &Table) -> Result<Backend, String> {
+    match (table.kind, table.run.as_deref(), &table.command) {
+        (Kind::Builtin, Some("echo"), None) => Ok(Backend::Echo),
+        (Kind::Builtin, Some("sysinfo"), None) => Ok(Backend::Sysinfo),
+        (Kind::Builtin, Some(other), None) => Err(format!(
+            "run = {other:?} is neither \"echo\" nor \"sysinfo\""
+        )),
+        (Kind::Builtin, None, None) => Err("`run` is missing: \"echo\" or \"sysinfo\"".into()),
+        (Kind::Exec, None, Some(command)) if !command.is_empty() => {
+            Ok(Backend::Exec(command.clone()))
         }
-        None => return Err("`run` is missing: \"echo\" or \"sysinfo\"".into()),
-    };
+        (Kind::Exec, None, _) => {
+            Err("`command` is missing: a list, the program first, then its arguments".into())
+        }
+        (Kind::Builtin, _, Some(_)) => Err("`command` is for kind = \"exec\"".into()),
+        (Kind::Exec, Some(_), _) => Err("`run` is for kind = \"builtin\"".into()),
+    }
+}
+
+fn plans(table: &Table) -> Result<Vec<AgentPlan>, String> {
+    let backend = backend(table)?;
     let label = |text: &String| Label::new(text).map_err(|why| why.to_string());
     let capabilities: Vec<Label> = table
         .capabilities
@@ -134,7 +147,7 @@ fn plans(table: &Table) -> Result<Vec<AgentPlan>, String> {
     let plan = |name| AgentPlan {
         name,
         capabilities: capabilities.clone(),
-        backend,
+        backend: backend.clone(),
         concurrency,
         queue,
         timeout: Duration::from_millis(timeout_ms),
@@ -167,6 +180,10 @@ mod tests {
         );
         assert_eq!((agents[0].queue, agents[3].queue), (QUEUE, 7));
         assert_eq!(parsed("[net]\n").map(|it| it.len()), Ok(0));
+        let exec = "[[agent]]\nname = \"x\"\nkind = \"exec\"\ncommand = [\"python3\", \"a.py\"]\n";
+        let agents = parsed(exec).expect("a sound table");
+        let command = vec!["python3".to_owned(), "a.py".to_owned()];
+        assert_eq!(agents[0].backend, Backend::Exec(command));
     }
 
     #[test]
@@ -179,6 +196,15 @@ mod tests {
             ("name = \"e\"\nkind = \"builtin\"", "`run` is missing"),
             ("name = \"e\"\nkind = \"builtin\"\nrun = \"ls\"", "neither"),
             ("name = \"e\"\nkind = \"magic\"", "unknown variant"),
+            ("name = \"e\"\nkind = \"exec\"", "`command` is missing"),
+            (
+                "name = \"e\"\nkind = \"exec\"\ncommand = []",
+                "`command` is missing",
+            ),
+            (
+                "name = \"e\"\nkind = \"exec\"\ncommand = [\"a\"]\nrun = \"echo\"",
+                "`run` is for",
+            ),
             (
                 "name = \"e\"\nkind = \"builtin\"\nrun = \"echo\"\ncolour = 1",
                 "unknown field",

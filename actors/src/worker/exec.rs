@@ -1,0 +1,333 @@
+//! Exec: a command that stays running and speaks one JSON object a line on stdin and stdout.
+//!
+//! A question is `{"id":7,"question":"…"}`; an answer `{"id":7,"answer":"…"}`, a contradiction
+//! `{"id":7,"conflict":"why"}`, a failure `{"id":7,"error":"why"}`, in any order. What is no such
+//! line is counted and answers nothing. A command that ends is started again, each time a little
+//! later; whoever waited for it is told that it crashed.
+
+use std::collections::BTreeMap;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use chorus_protocol::ids::Label;
+use chorus_protocol::op::Said;
+use chorus_protocol::op::answers::ANSWER_BYTES_MAX;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+/// Questions that may be on their way to the command.
+const ASKS_MAX: usize = 64;
+/// The longest line in bytes: an answer whose every byte is escaped, and what is around it.
+const LINE_BYTES_MAX: u64 = 6 * ANSWER_BYTES_MAX as u64 + 1_024;
+/// How long after its end a command is started again at first, and at last.
+const RESTART: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// Who ran for so long is started again soon.
+const STEADY: Duration = Duration::from_secs(60);
+
+/// The way to a command that is kept running. It ends when the last of these is dropped.
+#[derive(Debug, Clone)]
+pub struct Exec(mpsc::Sender<Ask>);
+
+#[derive(Debug)]
+struct Ask {
+    question: String,
+    reply: oneshot::Sender<Said>,
+}
+
+/// What crosses to the command.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    id: u64,
+    question: &'a str,
+}
+
+/// What comes back.
+#[derive(Debug, Deserialize)]
+struct Back {
+    id: u64,
+    answer: Option<String>,
+    conflict: Option<String>,
+    error: Option<String>,
+}
+
+/// Why a command is served no longer.
+enum Ended {
+    /// Nobody asks any more.
+    Unwanted,
+    /// It ended.
+    Exited(String),
+}
+
+impl Exec {
+    /// Starts the command and keeps it running; lines that are none are counted.
+    pub fn start(agent: Label, command: Vec<String>, malformed: Arc<AtomicU64>) -> Self {
+        let (asks, asked) = mpsc::channel(ASKS_MAX);
+        tokio::spawn(keep(agent, command, asked, malformed));
+        Self(asks)
+    }
+
+    /// Puts a question to the command.
+    pub async fn ask(&self, question: &[u8]) -> Said {
+        let Ok(question) = std::str::from_utf8(question) else {
+            return Said::Lost("the question is no text".into());
+        };
+        let (reply, answer) = oneshot::channel();
+        let question = question.to_owned();
+        if self.0.try_send(Ask { question, reply }).is_err() {
+            return Said::Lost("it does not read its questions".into());
+        }
+        let gone = Said::Lost("it was stopped".into());
+        answer.await.unwrap_or(gone)
+    }
+}
+
+/// Starts the command again and again.
+async fn keep(
+    agent: Label,
+    command: Vec<String>,
+    mut asked: mpsc::Receiver<Ask>,
+    malformed: Arc<AtomicU64>,
+) {
+    let (first, longest) = RESTART;
+    let mut wait = first;
+    loop {
+        let began = Instant::now();
+        let why = match spawn(&command) {
+            Ok(child) => match serve(agent, child, &mut asked, &malformed).await {
+                Ended::Unwanted => return,
+                Ended::Exited(why) => why,
+            },
+            Err(why) => format!("it does not start: {why}"),
+        };
+        if began.elapsed() >= STEADY {
+            wait = first;
+        }
+        tracing::warn!(%agent, why, again_in_ms = wait.as_millis() as u64, "an agent's command ended");
+        let until = Instant::now() + wait;
+        wait = (wait * 2).min(longest);
+        loop {
+            tokio::select! {
+                ask = asked.recv() => match ask {
+                    None => return,
+                    // Whoever asked may have gone.
+                    Some(ask) => drop(ask.reply.send(Said::Lost(why.clone()))),
+                },
+                () = sleep_until(until) => break,
+            }
+        }
+    }
+}
+
+fn spawn(command: &[String]) -> std::io::Result<Child> {
+    let (program, arguments) = command
+        .split_first()
+        .ok_or(std::io::ErrorKind::InvalidInput)?;
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+}
+
+/// Carries questions and answers for as long as the command runs.
+async fn serve(
+    agent: Label,
+    mut child: Child,
+    asked: &mut mpsc::Receiver<Ask>,
+    malformed: &AtomicU64,
+) -> Ended {
+    let (Some(stdin), Some(stdout), Some(stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Ended::Exited("it has no pipes".into());
+    };
+    let (lines, unwritten) = mpsc::channel(ASKS_MAX);
+    tokio::spawn(write(stdin, unwritten));
+    tokio::spawn(log(agent, stderr));
+    let mut stdout = BufReader::new(stdout);
+    let mut waiting: BTreeMap<u64, oneshot::Sender<Said>> = BTreeMap::new();
+    let mut next = 0;
+    let mut line = Vec::new();
+    loop {
+        tokio::select! {
+            ask = asked.recv() => {
+                let Some(Ask { question, reply }) = ask else {
+                    return Ended::Unwanted;
+                };
+                // Who waited for too long has given up.
+                waiting.retain(|_, reply| !reply.is_closed());
+                next += 1;
+                let text = serde_json::to_string(&Line { id: next, question: &question });
+                let sent = text.is_ok_and(|text| lines.try_send(text + "\n").is_ok());
+                match sent {
+                    true => drop(waiting.insert(next, reply)),
+                    false => {
+                        let why = "it does not read its questions";
+                        let _ = reply.send(Said::Lost(why.into()));
+                    }
+                }
+            }
+            read = next_line(&mut stdout, &mut line) => {
+                if !matches!(read, Ok(true)) {
+                    break;
+                }
+                let back = serde_json::from_slice::<Back>(&line).ok();
+                let said = back.and_then(|back| Some((back.id, said(back)?)));
+                let taken = said.and_then(|(id, said)| waiting.remove(&id)?.send(said).ok());
+                malformed.fetch_add(u64::from(taken.is_none()), Ordering::Relaxed);
+                line.clear();
+            }
+        }
+    }
+    // It has closed its end; a moment later it is gone, or is told to.
+    let status = tokio::time::timeout(RESTART.0, child.wait()).await;
+    let why = ended(status.ok().and_then(Result::ok));
+    for reply in waiting.into_values() {
+        let _ = reply.send(Said::Lost(why.clone()));
+    }
+    Ended::Exited(why)
+}
+
+/// Reads on to the end of a line. False at the end of all, and where a line has no end.
+async fn next_line(
+    from: &mut (impl AsyncBufReadExt + Unpin),
+    line: &mut Vec<u8>,
+) -> std::io::Result<bool> {
+    let room = LINE_BYTES_MAX.saturating_sub(line.len() as u64);
+    from.take(room).read_until(b'\n', line).await?;
+    Ok(line.last() == Some(&b'\n'))
+}
+
+/// What a line says; nothing if it says none or several of the three.
+fn said(back: Back) -> Option<Said> {
+    match (back.answer, back.conflict, back.error) {
+        (Some(answer), None, None) => Some(Said::Ready(answer.into_bytes())),
+        (None, Some(why), None) => Some(Said::Conflict(why)),
+        (None, None, Some(why)) => Some(Said::Lost(why)),
+        _ => None,
+    }
+}
+
+fn ended(status: Option<ExitStatus>) -> String {
+    match status {
+        Some(status) => format!("it crashed: {status}"),
+        None => "it closed its output".into(),
+    }
+}
+
+async fn write(mut stdin: ChildStdin, mut lines: mpsc::Receiver<String>) {
+    while let Some(line) = lines.recv().await {
+        // Of one that has ended the reader learns it too.
+        if stdin.write_all(line.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What the command says besides, for the node's log.
+async fn log(agent: Label, stderr: impl AsyncRead + Unpin) {
+    let mut stderr = BufReader::new(stderr);
+    let mut line = Vec::new();
+    while matches!(next_line(&mut stderr, &mut line).await, Ok(true)) {
+        let text = String::from_utf8_lossy(&line);
+        tracing::info!(%agent, said = text.trim_end(), "an agent's command");
+        line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(script: &str) -> (Exec, Arc<AtomicU64>) {
+        let command = ["sh", "-c", script].map(str::to_owned).to_vec();
+        let malformed = Arc::new(AtomicU64::new(0));
+        let agent = Label::new("x").expect("a name");
+        (Exec::start(agent, command, malformed.clone()), malformed)
+    }
+
+    async fn ask(exec: &Exec, question: &str) -> Said {
+        let asked = exec.ask(question.as_bytes());
+        let said = tokio::time::timeout(Duration::from_secs(20), asked).await;
+        said.expect("each question has an outcome")
+    }
+
+    #[tokio::test]
+    async fn a_command_answers_contradicts_and_fails_line_by_line() {
+        let (exec, malformed) = start(
+            r#"while read -r line; do
+                 id=$(printf '%s' "$line" | sed 's/.*"id":\([0-9]*\).*/\1/')
+                 case $line in
+                 *blue*) echo "{\"id\":$id,\"conflict\":\"it was red\"}" ;;
+                 *fail*) echo "{\"id\":$id,\"error\":\"429\"}" ;;
+                 *) echo 'no JSON'; echo '{"id":999,"answer":"whose?"}'
+                    echo "{\"id\":$id,\"answer\":\"yes\"}" ;;
+                 esac
+               done"#,
+        );
+        assert_eq!(
+            ask(&exec, "a \"question\"").await,
+            Said::Ready(b"yes".to_vec())
+        );
+        assert_eq!(
+            ask(&exec, "blue?").await,
+            Said::Conflict("it was red".into())
+        );
+        assert_eq!(ask(&exec, "fail").await, Said::Lost("429".into()));
+        assert_eq!(malformed.load(Ordering::Relaxed), 2);
+        let said = exec.ask(&[0xff]).await;
+        assert_eq!(said, Said::Lost("the question is no text".into()));
+    }
+
+    #[tokio::test]
+    async fn a_crash_is_told_to_who_waits_and_the_command_comes_back() {
+        let (exec, _) = start("read -r line; exit 3");
+        let Said::Lost(why) = ask(&exec, "one").await else {
+            panic!("it crashed");
+        };
+        assert!(why.contains("crashed") && why.contains('3'), "{why}");
+        // Each run answers the first question that it gets, and ends.
+        let (exec, _) = start(r#"read -r line; echo '{"id":1,"answer":"up"}'"#);
+        assert_eq!(ask(&exec, "one").await, Said::Ready(b"up".to_vec()));
+        let began = Instant::now();
+        loop {
+            match ask(&exec, "two").await {
+                Said::Ready(answer) => break assert_eq!(answer, b"up"),
+                Said::Lost(why) => assert!(why.contains("crashed"), "{why}"),
+                other => panic!("{other:?}"),
+            }
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "it never came back"
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_does_not_exist_or_never_reads_loses_its_questions_alone() {
+        let agent = Label::new("x").expect("a name");
+        let command = vec!["/nonexistent/agent".to_owned()];
+        let exec = Exec::start(agent, command, Arc::default());
+        let Said::Lost(why) = ask(&exec, "one").await else {
+            panic!("there is none");
+        };
+        assert!(why.contains("does not start"), "{why}");
+        let (exec, _) = start("sleep 60");
+        let long = "x".repeat(30_000);
+        let asks = (0..200).map(|_| exec.ask(long.as_bytes()));
+        let mut unread = 0;
+        for asked in asks {
+            let said = tokio::time::timeout(Duration::from_millis(20), asked).await;
+            unread += usize::from(said == Ok(Said::Lost("it does not read its questions".into())));
+        }
+        assert!(unread > 0, "the queue has an end");
+    }
+}
