@@ -175,8 +175,8 @@ mod tests {
         assert_eq!(names, ["e", "m-1", "m-2", "m-3"]);
         assert_eq!(agents[0].capabilities, [Label::new("text").unwrap()]);
         assert_eq!(
-            (agents[0].backend, agents[3].backend),
-            (Backend::Echo, Backend::Sysinfo)
+            (&agents[0].backend, &agents[3].backend),
+            (&Backend::Echo, &Backend::Sysinfo)
         );
         assert_eq!((agents[0].queue, agents[3].queue), (QUEUE, 7));
         assert_eq!(parsed("[net]\n").map(|it| it.len()), Ok(0));
