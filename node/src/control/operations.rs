@@ -1,11 +1,11 @@
 //! Operations over the control socket: the agents, and a question to them.
 
 use chorus_actors::operations::{OperationsHandle, Question};
-use chorus_protocol::ids::Label;
+use chorus_actors::worker::AgentPlan;
+use chorus_protocol::ids::{Label, NodeId};
 use chorus_protocol::op::answers::Why;
 use chorus_protocol::op::gather::Config;
-use chorus_protocol::op::{Output, Refusal, Report, Select, WINDOW_MAX};
-use chorus_protocol::trust::Roster;
+use chorus_protocol::op::{AgentName, Output, Refusal, Report, Select, WINDOW_MAX};
 use chorus_protocol::units::Micros;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,14 @@ use super::memory::name;
 use super::stopping;
 use crate::error::Failure;
 use crate::live::Live;
+
+/// Agents on one line of an answer.
+const ROWS: usize = 64;
+/// Groups of answers, and agents that are not ready, of one answer: a line each.
+const GROUPS_MAX: usize = 400;
+const NAMED_MAX: usize = 400;
+/// The longest answer as text, with what JSON puts before some letters.
+const TEXT_BYTES_MAX: usize = 48 * 1024;
 
 /// A question, as it crosses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,19 +50,25 @@ pub async fn agents(live: &Live) -> Result<Vec<Value>, Failure> {
         "by_capability": capabilities,
         "refused": view.refused,
     });
-    let row = |agent: &chorus_actors::worker::AgentPlan| {
-        json!({
-            "name": agent.name.to_string(),
-            "backend": agent.backend.name(),
-            "capabilities": agent.capabilities.iter().map(Label::to_string).collect::<Vec<_>>(),
-            "concurrency": agent.concurrency,
-            "queue": agent.queue,
-            "timeout_ms": u64::try_from(agent.timeout.as_millis()).unwrap_or(u64::MAX),
-        })
+    let page = |page: &[AgentPlan]| {
+        let rows: Vec<Value> = page.iter().map(agent_row).collect();
+        json!({ "agents": rows })
     };
-    let pages = view.agents.chunks(64);
-    let pages = pages.map(|page| json!({ "agents": page.iter().map(row).collect::<Vec<_>>() }));
+    let pages = view.agents.chunks(ROWS).map(page);
     Ok([head].into_iter().chain(pages).collect())
+}
+
+/// An agent that a node hosts.
+pub fn agent_row(agent: &AgentPlan) -> Value {
+    let capabilities = agent.capabilities.iter().map(Label::to_string);
+    json!({
+        "name": agent.name.to_string(),
+        "backend": agent.backend.name(),
+        "capabilities": capabilities.collect::<Vec<_>>(),
+        "concurrency": agent.concurrency,
+        "queue": agent.queue,
+        "timeout_ms": u64::try_from(agent.timeout.as_millis()).unwrap_or(u64::MAX),
+    })
 }
 
 /// Asks, and waits for the end: a line of how it ended, then one for each group of answers, then
@@ -81,7 +95,7 @@ pub async fn gather(ask: Ask, live: &Live) -> Result<Vec<Value>, Failure> {
         }
     };
     let roster = live.snapshot().await.ok_or_else(stopping)?.roster;
-    Ok(lines(&report, window, &roster))
+    Ok(lines(&report, window, |node| name(&roster, node)))
 }
 
 fn handle(live: &Live) -> Result<&OperationsHandle, Failure> {
@@ -100,10 +114,13 @@ fn refused(why: Refusal) -> Failure {
     }
 }
 
-fn lines(report: &Report, window: Micros, roster: &Roster) -> Vec<Value> {
+fn lines(report: &Report, window: Micros, name: impl Fn(&NodeId) -> String) -> Vec<Value> {
     let outcome = &report.outcome;
     let tally = outcome.tally;
     let operation = &report.operation;
+    let (groups, named) = (&report.answers.groups, &report.unready.named);
+    let beyond = groups.iter().skip(GROUPS_MAX).map(|it| u64::from(it.many));
+    let agent = |it: &AgentName| format!("{}/{}", name(&it.node), it.agent);
     let head = json!({
         "operation": format!("{}@{}:{}", operation.origin.short(), operation.run.0, operation.number),
         "outcome": if outcome.success { "SUCCESS" } else { "PARTIAL" },
@@ -121,20 +138,16 @@ fn lines(report: &Report, window: Micros, roster: &Roster) -> Vec<Value> {
         "arrival_error_ms": {"p50": null, "p90": null, "p99": null},
         "hit_rate": null,
         "idle_ms_mean": null,
-        "left_out": report.answers.left_out,
-        "unnamed": report.unready.more,
+        "left_out": u64::from(report.answers.left_out) + beyond.sum::<u64>(),
+        "unnamed": u64::from(report.unready.more) + named.len().saturating_sub(NAMED_MAX) as u64,
     });
-    let agent =
-        |it: &chorus_protocol::op::AgentName| format!("{}/{}", name(roster, &it.node), it.agent);
-    let groups = report.answers.groups.iter().map(|group| {
-        let mut row = json!({"agents": group.many, "one": agent(&group.one)});
-        match std::str::from_utf8(&group.answer) {
-            Ok(text) => row["answer"] = text.into(),
-            Err(_) => row["base64"] = BASE64.encode(&group.answer).into(),
-        }
+    let groups = groups.iter().take(GROUPS_MAX).map(|group| {
+        let mut row = answer_row(&group.answer);
+        row["agents"] = group.many.into();
+        row["one"] = agent(&group.one).into();
         json!({ "group": row })
     });
-    let unready = report.unready.named.iter().map(|(who, why)| {
+    let unready = named.iter().take(NAMED_MAX).map(|(who, why)| {
         let (state, why) = match why {
             Why::Conflict(why) => ("conflict", why.clone()),
             Why::Lost(why) => ("transit", why.clone()),
@@ -149,4 +162,71 @@ fn lines(report: &Report, window: Micros, roster: &Roster) -> Vec<Value> {
         json!({ "unready": {"agent": agent(who), "state": state, "why": why} })
     });
     [head].into_iter().chain(groups).chain(unready).collect()
+}
+
+/// An answer as text; as base64 where it is none, or would be too long a line as text.
+fn answer_row(answer: &[u8]) -> Value {
+    let text = std::str::from_utf8(answer).ok().map(Value::from);
+    match text.filter(|it| it.to_string().len() <= TEXT_BYTES_MAX) {
+        Some(text) => json!({ "answer": text }),
+        None => json!({ "base64": BASE64.encode(answer) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chorus_protocol::ids::Incarnation;
+    use chorus_protocol::op::OperationId;
+    use chorus_protocol::op::answers::{ANSWER_BYTES_MAX, Answers, Group, Unready};
+    use chorus_protocol::op::gather::Outcome;
+    use chorus_protocol::op::quorum::{Decision, Tally};
+
+    use super::super::{LINE_BYTES_MAX, LINES_MAX};
+    use super::*;
+
+    #[test]
+    fn the_longest_answers_of_very_many_are_lines_that_a_client_takes() {
+        let one = AgentName {
+            node: NodeId([7; 32]),
+            agent: Label::new("e").expect("a name"),
+        };
+        let group = |n: u16| {
+            let mut answer = vec![0; ANSWER_BYTES_MAX];
+            answer[..2].copy_from_slice(&n.to_be_bytes());
+            Group {
+                answer: answer.into(),
+                many: 2,
+                one,
+            }
+        };
+        let report = Report {
+            operation: OperationId {
+                origin: NodeId([7; 32]),
+                run: Incarnation(1),
+                number: 1,
+            },
+            outcome: Outcome {
+                tally: Tally::default(),
+                decision: Decision::Retry,
+                success: false,
+                elapsed: Micros(1),
+            },
+            answers: Answers {
+                groups: (0..1_000).map(group).collect(),
+                left_out: 5,
+            },
+            unready: Unready {
+                named: vec![(one, Why::Lost("\u{1}".repeat(120))); 1_000],
+                more: 5,
+            },
+        };
+        let lines = lines(&report, Micros(1), NodeId::short);
+        assert!(lines.len() < LINES_MAX, "{}", lines.len());
+        let longest = lines.iter().map(|it| it.to_string().len()).max();
+        assert!(longest < Some(LINE_BYTES_MAX as usize), "{longest:?}");
+        let told = [&lines[0]["left_out"], &lines[0]["unnamed"]];
+        assert_eq!(told, [&Value::from(1_205), &Value::from(605)]);
+        let text = answer_row("ä\n".as_bytes());
+        assert_eq!(text, json!({"answer": "ä\n"}));
+    }
 }

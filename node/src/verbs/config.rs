@@ -4,6 +4,7 @@ use chorus_storage::Home;
 use serde_json::json;
 
 use crate::cli::{ConfigVerb, Context};
+use crate::control::operations::agent_row;
 use crate::error::Failure;
 use crate::home::broken;
 use crate::settings::{KEYS, Settings};
@@ -55,11 +56,21 @@ fn show(ctx: &Context, settings: &Settings) -> Result<(), Failure> {
             })
         })
         .collect();
-    let answer = json!({ "schema": "chorus.config/1", "valid": true, "values": values });
+    let agents: Vec<_> = settings.agents.iter().map(agent_row).collect();
+    let answer = json!({
+        "schema": "chorus.config/1",
+        "valid": true,
+        "values": values,
+        "agents": agents,
+    });
     let lines = settings.effective().map(|it| {
         let setting = format!("{} = {}", it.key, it.value);
         format!("{setting:<50} # {}", it.origin)
     });
-    let lines: Vec<String> = lines.collect();
+    let agents = settings.agents.iter().map(|agent| {
+        let which = format!("[[agent]] {} ({})", agent.name, agent.backend.name());
+        format!("{which:<50} # {}", Home::at(&ctx.dir).config().display())
+    });
+    let lines: Vec<String> = lines.chain(agents).collect();
     ctx.answer(&answer, &lines.join("\n"))
 }
