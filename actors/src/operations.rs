@@ -118,13 +118,13 @@ impl Actor for OperationsActor {
         let now = since(state.epoch);
         let input = match message {
             ToOperations::Order(from, order) => Input::Order(from, order),
-            ToOperations::Around(around) => {
-                Input::Around(around.parent.map(|it| it.0), around.children)
-            }
+            ToOperations::Around(around) => Input::Around(around.parent, around.children),
             ToOperations::Answered(operation, agent, said) => {
                 Input::Answered(operation, agent, said)
             }
             ToOperations::Begin(question, told) => {
+                // Who is late is told as long as anybody listens.
+                state.askers.retain(|_, asker| !asker.is_closed());
                 state.tickets += 1;
                 let ticket = state.tickets;
                 state.askers.insert(ticket, told);

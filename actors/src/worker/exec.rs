@@ -26,6 +26,9 @@ const ASKS_MAX: usize = 64;
 const LINE_BYTES_MAX: u64 = 6 * ANSWER_BYTES_MAX as u64 + 1_024;
 /// How long after its end a command is started again at first, and at last.
 const RESTART: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// How long an ended command's last lines are waited for, and one that closed its output for
+/// its end.
+const END: Duration = Duration::from_secs(2);
 /// Who ran for so long is started again soon.
 const STEADY: Duration = Duration::from_secs(60);
 
@@ -155,8 +158,15 @@ async fn serve(
     let mut waiting: BTreeMap<u64, oneshot::Sender<Said>> = BTreeMap::new();
     let mut next = 0;
     let mut line = Vec::new();
+    // Others may hold its output open when it has ended.
+    let mut exited: Option<(ExitStatus, Instant)> = None;
     loop {
+        let end = exited.map_or_else(Instant::now, |it| it.1);
         tokio::select! {
+            Ok(status) = child.wait(), if exited.is_none() => {
+                exited = Some((status, Instant::now() + END));
+            }
+            () = sleep_until(end), if exited.is_some() => break,
             ask = asked.recv() => {
                 let Some(Ask { question, reply }) = ask else {
                     return Ended::Unwanted;
@@ -186,9 +196,14 @@ async fn serve(
             }
         }
     }
-    // It has closed its end; a moment later it is gone, or is told to.
-    let status = tokio::time::timeout(RESTART.0, child.wait()).await;
-    let why = ended(status.ok().and_then(Result::ok));
+    let status = match exited {
+        Some((status, _)) => Some(status),
+        None => {
+            let status = tokio::time::timeout(END, child.wait()).await;
+            status.ok().and_then(Result::ok)
+        }
+    };
+    let why = ended(status);
     for reply in waiting.into_values() {
         let _ = reply.send(Said::Lost(why.clone()));
     }
@@ -235,7 +250,8 @@ async fn write(mut stdin: ChildStdin, mut lines: mpsc::Receiver<String>) {
 async fn log(agent: Label, stderr: impl AsyncRead + Unpin) {
     let mut stderr = BufReader::new(stderr);
     let mut line = Vec::new();
-    while matches!(next_line(&mut stderr, &mut line).await, Ok(true)) {
+    // What is too long for a line is logged in pieces: a pipe that nobody reads would stop it.
+    while next_line(&mut stderr, &mut line).await.is_ok() && !line.is_empty() {
         let text = String::from_utf8_lossy(&line);
         tracing::info!(%agent, said = text.trim_end(), "an agent's command");
         line.clear();

@@ -270,7 +270,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        assert!(lost < 200, "who fits is answered");
+        assert!(lost > 0 && lost < 200, "{lost}: who fits is answered");
         worker.stop(None);
     }
 }

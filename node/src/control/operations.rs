@@ -132,6 +132,7 @@ fn lines(report: &Report, window: Micros, name: impl Fn(&NodeId) -> String) -> V
         "conflict": tally.conflict,
         "transit": tally.transit,
         "skipped": tally.skipped,
+        // Nobody is, before it is over.
         "late": 0,
         "elapsed_ms": outcome.elapsed.0 as f64 / 1_000.0,
         "window_ms": window.as_millis(),

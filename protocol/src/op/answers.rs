@@ -80,6 +80,13 @@ impl Answers {
         Answers { left_out, ..self }
     }
 
+    /// Whether it is within what [`Self::cut`] and the answers' own limit leave.
+    pub fn is_sound(&self) -> bool {
+        let short = |it: &Group| it.answer.len() <= ANSWER_BYTES_MAX;
+        let frame = self.bytes() + GROUP_BYTES * self.groups.len() <= ANSWERS_BYTES_MAX;
+        frame && self.groups.iter().all(short)
+    }
+
     /// Bytes of the answers.
     pub fn bytes(&self) -> usize {
         self.groups.iter().map(|it| it.answer.len()).sum()
@@ -127,6 +134,15 @@ impl Unready {
         }
         all.named.sort_by_key(|it| it.0);
         all
+    }
+
+    /// Whether it is within what [`Self::cut`] and a reason's own limit leave.
+    pub fn is_sound(&self) -> bool {
+        let short = |(_, why): &(AgentName, Why)| match why {
+            Why::Conflict(why) | Why::Lost(why) => why.len() <= REASON_BYTES_MAX,
+            Why::Skipped { .. } => true,
+        };
+        self.named.len() <= NAMED_MAX && self.named.iter().all(short)
     }
 
     /// As much of it as fits a frame.

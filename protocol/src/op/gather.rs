@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::order::AGENTS_MAX;
 use super::quorum::{Decision, Tally};
 use crate::units::Micros;
 
@@ -150,9 +151,6 @@ pub struct Outcome {
     /// How long it took.
     pub elapsed: Micros,
 }
-
-/// Most agents that one source answers for.
-const EXPECTED_MAX: u32 = 1_000_000;
 
 #[derive(Debug, Clone, Copy)]
 struct Source {
@@ -299,7 +297,7 @@ impl<K: Ord + Copy> Gather<K> {
                 ..part
             },
         );
-        let fits = part.settled() <= u64::from(expected) && expected <= EXPECTED_MAX;
+        let fits = part.settled() <= u64::from(expected) && expected <= AGENTS_MAX;
         if !fits || !part.follows(&before.part) {
             return Err(Error::Contradiction);
         }

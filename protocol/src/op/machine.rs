@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::answers::{Answers, Unready};
 use super::gather::{self, Part};
-use super::order::{Ask, CAPABILITIES_MAX, Census, QUESTION_BYTES_MAX, Said as Told};
+use super::order::{Ask, Census, QUESTION_BYTES_MAX, Said as Told};
 use super::running::{For, Running, Source};
 use super::{
     Agent, AgentName, Input, OperationId, Order, Output, RUNNING_MAX, Refusal, Said, Select,
@@ -38,14 +38,14 @@ pub struct Operations {
     me: NodeId,
     run: Incarnation,
     number: u64,
-    parent: Option<NodeId>,
+    parent: Option<(NodeId, Incarnation)>,
     children: BTreeSet<NodeId>,
     agents: Vec<Agent>,
     below: BTreeMap<NodeId, Census>,
     /// The sum of both.
     census: Census,
-    /// To whom that was said last.
-    said: Option<NodeId>,
+    /// To whom that was said last, and to which run of it: a new one has forgotten it.
+    said: Option<(NodeId, Incarnation)>,
     running: BTreeMap<OperationId, Running>,
     /// Those that are over, the oldest first.
     over: VecDeque<OperationId>,
@@ -93,26 +93,10 @@ impl Operations {
     }
 
     fn counted(&self) -> Census {
-        let mut by_capability: BTreeMap<Label, u32> = BTreeMap::new();
-        for agent in &self.agents {
-            let able: BTreeSet<Label> = agent.capabilities.iter().copied().collect();
-            for capability in able {
-                *by_capability.entry(capability).or_default() += 1;
-            }
-        }
-        let mut agents = u32::try_from(self.agents.len()).unwrap_or(u32::MAX);
+        let own = self.agents.iter().map(|it| &it.capabilities[..]);
         let below = self.below.iter();
-        for (_, census) in below.filter(|(child, _)| self.children.contains(child)) {
-            agents = agents.saturating_add(census.agents);
-            for (capability, many) in &census.by_capability {
-                let sum = by_capability.entry(*capability).or_default();
-                *sum = sum.saturating_add(*many);
-            }
-        }
-        Census {
-            agents,
-            by_capability: by_capability.into_iter().take(CAPABILITIES_MAX).collect(),
-        }
+        let below = below.filter(|(child, _)| self.children.contains(child));
+        Census::sum(own, below.map(|it| it.1))
     }
 
     /// When [`Input::Tick`] is next of use.
@@ -157,7 +141,7 @@ impl Operations {
 
     fn stand(
         &mut self,
-        parent: Option<NodeId>,
+        parent: Option<(NodeId, Incarnation)>,
         children: BTreeSet<NodeId>,
         now: Micros,
         out: &mut Vec<Output>,
@@ -226,7 +210,7 @@ impl Operations {
                 self.count();
                 true
             }
-            Order::Ask(ask) if self.parent == Some(from) => self.asked(from, ask, now, out),
+            Order::Ask(ask) if self.is_parent(&from) => self.asked(from, ask, now, out),
             Order::Said(said) => self.said(from, said, now, out),
             Order::Have(_) | Order::Ask(_) => false,
         }
@@ -245,8 +229,13 @@ impl Operations {
         self.below.len() < BELOW_MAX
     }
 
+    fn is_parent(&self, node: &NodeId) -> bool {
+        self.parent.is_some_and(|(parent, _)| parent == *node)
+    }
+
     fn asked(&mut self, from: NodeId, ask: Ask, now: Micros, out: &mut Vec<Output>) -> bool {
-        if ask.question.len() > QUESTION_BYTES_MAX {
+        // Nobody else begins an operation of this node.
+        if ask.question.len() > QUESTION_BYTES_MAX || ask.operation.origin == self.me {
             return false;
         }
         if let Some(running) = self.running.get_mut(&ask.operation) {
@@ -317,8 +306,8 @@ impl Operations {
 
     fn said(&mut self, from: NodeId, told: Told, now: Micros, out: &mut Vec<Output>) -> bool {
         let source = Source::Child(from);
-        let counted = u64::from(told.part.ready);
-        if told.answers.many() > counted {
+        let sound = told.answers.is_sound() && told.unready.is_sound();
+        if !sound || told.answers.many() > u64::from(told.part.ready) {
             return false;
         }
         let input = gather::Input::Said(source, told.expected, told.part);
@@ -396,7 +385,7 @@ impl Operations {
     /// Tells the parent how many agents there are, if it does not know.
     fn say_have(&mut self, out: &mut Vec<Output>) {
         if self.said != self.parent {
-            let have = |parent| Output::Send(parent, Order::Have(self.census.clone()));
+            let have = |it: (NodeId, _)| Output::Send(it.0, Order::Have(self.census.clone()));
             out.extend(self.parent.map(have));
             self.said = self.parent;
         }

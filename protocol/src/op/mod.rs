@@ -25,7 +25,7 @@ use self::answers::{Answers, Unready};
 use self::gather::Outcome;
 use self::order::QUESTION_BYTES_MAX;
 use self::quorum::Tally;
-use crate::ids::{Label, NodeId};
+use crate::ids::{Incarnation, Label, NodeId};
 use crate::units::Micros;
 
 /// Operations under way at one node at once.
@@ -58,8 +58,9 @@ pub enum Said {
 pub enum Input {
     /// Time has passed. Due at [`Operations::next_deadline`].
     Tick,
-    /// Who stands around this node in the tree: its parent, and its children that live.
-    Around(Option<NodeId>, BTreeSet<NodeId>),
+    /// Who stands around this node in the tree: its parent and the run of it that was heard
+    /// last, and its children that live.
+    Around(Option<(NodeId, Incarnation)>, BTreeSet<NodeId>),
     /// The agents that this node hosts.
     Agents(Vec<Agent>),
     /// Somebody asks here; the ticket comes back with the answer.

@@ -1,6 +1,8 @@
 //! Order: what neighbours in the tree say to each other about operations, as commands that must
 //! arrive.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::answers::{Answers, Unready};
@@ -9,6 +11,8 @@ use crate::ids::{Incarnation, Label, NodeId};
 
 /// Most bytes of a question.
 pub const QUESTION_BYTES_MAX: usize = 32 * 1024;
+/// Most agents that one node answers for.
+pub const AGENTS_MAX: u32 = 1_000_000;
 /// Most capabilities that a node tells of what is beneath it.
 pub const CAPABILITIES_MAX: usize = 256;
 
@@ -78,6 +82,36 @@ pub struct Census {
 }
 
 impl Census {
+    /// Of the agents of a node, by what each can do, and of those beneath it.
+    pub fn sum<'a>(
+        own: impl Iterator<Item = &'a [Label]>,
+        below: impl Iterator<Item = &'a Census>,
+    ) -> Census {
+        let mut agents = 0u32;
+        let mut by_capability: BTreeMap<Label, u32> = BTreeMap::new();
+        for capabilities in own {
+            agents = agents.saturating_add(1);
+            for capability in capabilities.iter().collect::<BTreeSet<_>>() {
+                *by_capability.entry(*capability).or_default() += 1;
+            }
+        }
+        for census in below {
+            agents = agents.saturating_add(census.agents);
+            for (capability, many) in &census.by_capability {
+                let sum = by_capability.entry(*capability).or_default();
+                *sum = sum.saturating_add(*many);
+            }
+        }
+        let agents = agents.min(AGENTS_MAX);
+        let by_capability = by_capability.into_iter().take(CAPABILITIES_MAX);
+        Census {
+            agents,
+            by_capability: by_capability
+                .map(|(capability, many)| (capability, many.min(agents)))
+                .collect(),
+        }
+    }
+
     /// How many of them are asked.
     pub fn count(&self, select: &Select) -> u32 {
         let Some(capability) = &select.capability else {
@@ -89,11 +123,12 @@ impl Census {
         found.map_or(0, |at| self.by_capability[at].1)
     }
 
-    /// Whether it is in order and within its limit.
+    /// Whether it is in order and within its limits.
     pub fn is_sound(&self) -> bool {
         let ordered = self.by_capability.is_sorted_by(|a, b| a.0 < b.0);
         let within = self.by_capability.iter().all(|it| it.1 <= self.agents);
-        ordered && within && self.by_capability.len() <= CAPABILITIES_MAX
+        let bounded = self.agents <= AGENTS_MAX && self.by_capability.len() <= CAPABILITIES_MAX;
+        ordered && within && bounded
     }
 }
 

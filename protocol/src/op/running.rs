@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::answers::{Answers, Group, REASON_BYTES_MAX, Unready, Why, beginning};
 use super::gather::{self, Gather, Outcome};
 use super::order::Said as Told;
-use super::{AgentName, OperationId, Order, Output, Refusal, Report, Said};
+use super::{AgentName, OperationId, Order, Output, Report, Said};
 use crate::ids::{Label, NodeId};
 use crate::units::Micros;
 
@@ -51,6 +51,8 @@ pub(super) struct Running {
     /// How it ended, until that is told to the asker.
     done: Option<Outcome>,
     over: bool,
+    /// What was said is kept no more: nobody is told of it again.
+    closed: bool,
 }
 
 impl Running {
@@ -76,18 +78,29 @@ impl Running {
             unsaid: nobody.then_some((now, now)),
             done: None,
             over: false,
+            closed: false,
         }
     }
 
     pub fn next_deadline(&self) -> Micros {
-        let ends = if self.over { Micros::NEVER } else { self.ends };
+        let ends = if self.closed {
+            Micros::NEVER
+        } else {
+            self.ends
+        };
         self.say_at().min(ends)
     }
 
     /// When what is known is passed on.
     fn say_at(&self) -> Micros {
-        let at = |(first, last): (Micros, Micros)| (first + self.pace).min(last + QUIET);
-        self.unsaid.map_or(Micros::NEVER, at)
+        self.unsaid.map_or(Micros::NEVER, |(first, last)| {
+            let latest = first + self.pace;
+            match first < self.ends && latest >= self.ends {
+                // The window is about to close.
+                true => first + QUIET,
+                false => latest.min(last + QUIET),
+            }
+        })
     }
 
     /// Something is known that was not.
@@ -159,6 +172,9 @@ impl Running {
     /// Keeps what a source said, in place of what it said before; of its answers that do not
     /// find room only how many they are.
     pub fn note_all(&mut self, source: Source, answers: Answers, unready: Unready, room: usize) {
+        if self.closed {
+            return;
+        }
         let answers = match answers.bytes() <= room {
             true => answers,
             false => Answers {
@@ -185,10 +201,9 @@ impl Running {
             self.input(gather::Input::Tick, now, out);
         }
         let settled = self.gather.is_settled();
-        let last = now < self.ends && now + self.pace >= self.ends;
-        let due = self.unsaid.is_some() && (settled || last || now >= self.say_at());
+        let due = self.unsaid.is_some() && (settled || now >= self.say_at());
         let over = match self.whose {
-            For::Asker(ticket) => self.tell_asker(operation, ticket, due, now, out),
+            For::Asker(ticket) => self.tell_asker(operation, ticket, due, out),
             For::Parent(parent) => {
                 if due {
                     out.push(Output::Send(parent, Order::Said(self.told(operation))));
@@ -197,6 +212,10 @@ impl Running {
                 settled || now >= self.ends
             }
         };
+        // A parent's window closes before ours, which began later.
+        if now >= self.ends {
+            self.close();
+        }
         let newly = over && !self.over;
         self.over |= over;
         newly
@@ -208,7 +227,6 @@ impl Running {
         operation: OperationId,
         ticket: u64,
         due: bool,
-        now: Micros,
         out: &mut Vec<Output>,
     ) -> bool {
         if self.over {
@@ -223,11 +241,7 @@ impl Running {
                 unready: Unready::merged(self.unready.values()),
             };
             out.push(Output::Done(ticket, Box::new(report)));
-            return true;
-        }
-        if self.gather.expected() == 0 && (self.gather.is_settled() || now >= self.ends) {
-            // All who were thought to have agents have none any more.
-            out.push(Output::Refused(ticket, Refusal::Nobody));
+            self.close();
             return true;
         }
         if due {
@@ -235,6 +249,13 @@ impl Running {
             self.unsaid = None;
         }
         false
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+        self.answers.clear();
+        self.unready.clear();
+        self.bytes = 0;
     }
 
     fn told(&self, operation: OperationId) -> Told {

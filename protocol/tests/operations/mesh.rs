@@ -98,7 +98,8 @@ impl Mesh {
     /// Tells a node who stands around it.
     pub fn stand(&mut self, n: usize) {
         let lives = |other: &usize| self.nodes[*other].is_some();
-        let parent = self.parents[n].filter(lives).map(id);
+        let parent = self.parents[n].filter(lives);
+        let parent = parent.map(|it| (id(it), Incarnation::new(0, 1)));
         let children = (0..self.nodes.len()).filter(|it| self.parents[*it] == Some(n));
         let children: BTreeSet<NodeId> = children.filter(lives).map(id).collect();
         self.give(n, Input::Around(parent, children));

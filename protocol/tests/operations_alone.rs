@@ -1,0 +1,103 @@
+//! One node's operations without a mesh: whom it hears, what it keeps, what it says of itself.
+
+use std::collections::BTreeSet;
+
+use chorus_protocol::ids::{Incarnation, Label, NodeId};
+use chorus_protocol::op::order::{Ask, Census};
+use chorus_protocol::op::{
+    Agent, Input, OperationId, Operations, Order, Output, Select, WINDOW_MAX,
+};
+use chorus_protocol::units::Micros;
+
+fn id(n: usize) -> NodeId {
+    NodeId([n as u8 + 1; 32])
+}
+
+fn label(text: &str) -> Label {
+    Label::new(text).unwrap()
+}
+
+#[test]
+fn what_a_child_has_counts_from_when_it_is_a_child_on_and_who_is_none_fills_nothing() {
+    let mut node = Operations::new(id(0), Incarnation::new(0, 1));
+    let now = Micros::ZERO;
+    let have = |agents| {
+        Order::Have(Census {
+            agents,
+            by_capability: Vec::new(),
+        })
+    };
+    node.handle(Input::Order(id(1), have(3)), now);
+    assert_eq!(node.census().agents, 0);
+    node.handle(Input::Around(None, BTreeSet::from([id(1)])), now);
+    assert_eq!(node.census().agents, 3);
+    for n in 2..255 {
+        node.handle(Input::Order(id(n), have(1)), now);
+    }
+    assert_eq!(node.refused(), 54, "200 are kept");
+    // A new child finds room all the same.
+    node.handle(Input::Around(None, BTreeSet::from([id(1), id(254)])), now);
+    node.handle(Input::Order(id(254), have(5)), now);
+    assert_eq!((node.census().agents, node.refused()), (8, 54));
+    node.handle(Input::Around(None, BTreeSet::from([id(254)])), now);
+    assert_eq!(node.census().agents, 5);
+}
+
+#[test]
+fn no_window_is_so_long_that_it_never_closes() {
+    let mut node = Operations::new(id(1), Incarnation::new(0, 1));
+    let agent = Agent {
+        name: label("e"),
+        capabilities: Vec::new(),
+    };
+    node.handle(Input::Agents(vec![agent]), Micros::ZERO);
+    node.handle(
+        Input::Around(Some((id(0), Incarnation(1))), BTreeSet::new()),
+        Micros::ZERO,
+    );
+    for number in 0..70 {
+        let ask = Order::Ask(Ask {
+            operation: OperationId {
+                origin: id(0),
+                run: Incarnation(1),
+                number,
+            },
+            select: Select::default(),
+            left_us: u64::MAX,
+            question: Vec::new(),
+        });
+        let outputs = node.handle(Input::Order(id(0), ask), Micros::ZERO);
+        let runs = outputs.iter().any(|it| matches!(it, Output::Run { .. }));
+        assert_eq!(runs, number < 64, "{number}: beyond that it is busy");
+    }
+    assert_eq!(node.next_deadline(), WINDOW_MAX);
+}
+
+#[test]
+fn a_parent_that_was_restarted_is_told_anew_and_begins_nothing_in_our_name() {
+    let mut node = Operations::new(id(1), Incarnation::new(0, 1));
+    let agent = Agent {
+        name: label("e"),
+        capabilities: Vec::new(),
+    };
+    node.handle(Input::Agents(vec![agent]), Micros::ZERO);
+    let mut around = |run| {
+        let parent = Some((id(0), Incarnation(run)));
+        let outputs = node.handle(Input::Around(parent, BTreeSet::new()), Micros::ZERO);
+        let have = |it: &&Output| matches!(it, Output::Send(_, Order::Have(_)));
+        outputs.iter().filter(have).count()
+    };
+    assert_eq!((around(1), around(1), around(2)), (1, 0, 1));
+    let ask = Order::Ask(Ask {
+        operation: OperationId {
+            origin: id(1),
+            run: Incarnation::new(0, 1),
+            number: 1,
+        },
+        select: Select::default(),
+        left_us: 1_000,
+        question: Vec::new(),
+    });
+    assert_eq!(node.handle(Input::Order(id(0), ask), Micros::ZERO), []);
+    assert_eq!(node.refused(), 1);
+}
