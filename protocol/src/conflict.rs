@@ -152,28 +152,8 @@ pub fn sum(value: &[u8]) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::causality::version::{Replica, Version};
-    use crate::ids::{Incarnation, MeshId};
-    use crate::memory::record::Write;
-    use crate::wire::Identity;
-
-    fn record(node: u8, lamport: u64, seen: Version, value: Option<&[u8]>) -> Record {
-        let identity = Identity::from_seed(&[node; 32]);
-        let write = Write {
-            key: Key::shared("plan").expect("a key"),
-            dot: Dot {
-                replica: Replica {
-                    node: identity.id(),
-                    since: Incarnation(1),
-                },
-                lamport,
-            },
-            seen,
-            value: value.map(<[u8]>::to_vec),
-            expires_s: None,
-        };
-        Record::seal(&identity, &MeshId([7; 32]), write).expect("a sound write")
-    }
+    use crate::causality::version::Version;
+    use crate::memory::siblings::tests::write;
 
     /// Merges, and says what that was.
     fn merge(set: &mut Siblings, record: &Record) -> Option<Entry> {
@@ -186,8 +166,8 @@ mod tests {
     fn values_that_do_not_know_of_each_other_are_found_and_whoever_saw_both_resolves_them() {
         let mut set = Siblings::default();
         let (a, b) = (
-            record(1, 5, Version::default(), Some(b"a")),
-            record(2, 6, Version::default(), Some(b"b")),
+            write(1, 5, Version::default(), Some(b"a")),
+            write(2, 6, Version::default(), Some(b"b")),
         );
         assert_eq!(merge(&mut set, &a), None, "the first value");
         let context = set.digest();
@@ -206,20 +186,20 @@ mod tests {
         assert_eq!((expected.len(), said), (1, context));
         assert_eq!(expected[0].value, sum(b"a"));
         assert_eq!(merge(&mut set, &b), None, "known already");
-        let end = record(1, 9, set.seen(), Some(b"c"));
+        let end = write(1, 9, set.seen(), Some(b"c"));
         let resolved = Entry::Resolved {
             key: end.write().key.clone(),
             by: *end.dot(),
         };
         assert_eq!(merge(&mut set, &end), Some(resolved));
-        let next = record(2, 10, set.seen(), Some(b"d"));
+        let next = write(2, 10, set.seen(), Some(b"d"));
         assert_eq!(merge(&mut set, &next), None, "it has seen the last");
     }
 
     #[test]
     fn who_says_the_same_contradicts_nobody() {
         let mut set = Siblings::default();
-        let lone = |node, value| record(node, 5, Version::default(), Some(value));
+        let lone = |node, value| write(node, 5, Version::default(), Some(value));
         assert_eq!(merge(&mut set, &lone(1, b"a")), None);
         assert_eq!(merge(&mut set, &lone(2, b"a")), None, "the same");
         let Some(Entry::Found { expected, .. }) = merge(&mut set, &lone(3, b"b")) else {
@@ -235,7 +215,7 @@ mod tests {
             .map(|node| *lone(node, b"b").dot())
             .into_iter()
             .collect();
-        let end = record(5, 9, seen, Some(b"a"));
+        let end = write(5, 9, seen, Some(b"a"));
         assert!(matches!(
             merge(&mut set, &end),
             Some(Entry::Resolved { .. })
@@ -246,14 +226,14 @@ mod tests {
     #[test]
     fn a_deletion_contradicts_nothing_and_one_of_three_values_less_resolves_nothing() {
         let mut set = Siblings::default();
-        let lone = |node, value| record(node, 5, Version::default(), value);
+        let lone = |node, value| write(node, 5, Version::default(), value);
         merge(&mut set, &lone(1, Some(b"a")));
         assert_eq!(merge(&mut set, &lone(2, None)), None, "no value");
         assert!(merge(&mut set, &lone(3, Some(b"c"))).is_some());
         assert!(merge(&mut set, &lone(4, Some(b"d"))).is_some());
         let seen: Version = [*lone(1, Some(b"a")).dot()].into_iter().collect();
         assert_eq!(
-            merge(&mut set, &record(1, 8, seen, None)),
+            merge(&mut set, &write(1, 8, seen, None)),
             None,
             "two are left"
         );

@@ -4,7 +4,7 @@
 
 use chorus_protocol::memory::checkpoint::{Config, Event, Kind, State};
 use chorus_protocol::units::Micros;
-use chorus_tests::epochs::Epochs;
+use chorus_tests::epochs::{Epochs, expect};
 use chorus_tests::world::fabric::Shape;
 use chorus_tests::world::watch;
 
@@ -24,24 +24,9 @@ fn world(seed: u64) -> Epochs {
     Epochs::new(N, SHAPE, config(), seed)
 }
 
-fn done(world: &Epochs) -> Result<(), String> {
-    match world.violations.first() {
-        None => Ok(()),
-        Some(first) => Err(format!("{} violations: {first}", world.violations.len())),
-    }
-}
-
-fn expect(holds: bool, what: &str) -> Result<(), String> {
-    holds.then_some(()).ok_or_else(|| what.to_owned())
-}
-
 /// Waits until everybody holds a durable one of everybody.
 fn durable(world: &mut Epochs, limit_s: u64) -> Result<(), String> {
-    let all = world.until(Micros::from_secs(limit_s), |w| w.agree(0..N, N));
-    let views: Vec<_> = (0..3).map(|at| world.view(at)).collect();
-    let last = world.log.iter().rev().take(4).collect::<Vec<_>>();
-    all.then_some(())
-        .ok_or_else(|| format!("no durable one of all: {views:?}, {last:?}"))
+    world.reach("durable one of all", limit_s, |w| w.agree(0..N, N))
 }
 
 /// How many epochs were made so far.
@@ -77,7 +62,7 @@ fn any_one_that_is_left_has_the_vector_that_all_had() {
         world.pass(Micros::from_secs(60));
         let after = world.durable(survivor).ok_or("it is lost")?;
         expect(after.bytes() == before.bytes(), "it is another")?;
-        done(&world)
+        world.sound()
     });
 }
 
@@ -105,7 +90,7 @@ fn a_side_that_is_cut_off_makes_a_branch_and_after_it_there_is_one_mesh() {
         expect((0..N).all(kept), "a branch took the place of the whole")?;
         world.cut_off([]);
         durable(&mut world, 90)?;
-        done(&world)
+        world.sound()
     });
 }
 
@@ -115,20 +100,11 @@ fn restarts_of_anybody_cost_an_epoch_at_worst_and_no_number_is_used_twice() {
         let mut world = world(seed);
         world.loss = 0.1;
         durable(&mut world, 60)?;
-        for round in 0..12 {
-            let at = (seed as usize * 5 + round * 3) % N;
-            world.crash(at);
-            if round % 3 == 2 {
-                world.machines[at].disk.clear(); // the root's too, in some seeds
-            }
-            world.pass(Micros::from_millis(700 * (round as u64 + seed % 7)));
-            world.start(at);
-            world.pass(Micros::from_millis(2_300));
-        }
+        world.restarts(seed, 3);
         let before = world.view(0).durable;
         durable(&mut world, 120)?;
         expect(world.view(0).durable >= before, "the count went back")?;
-        done(&world)
+        world.sound()
     });
 }
 
@@ -148,7 +124,7 @@ fn the_root_that_lost_its_disk_goes_on_above_what_the_others_have() {
         "{:?}",
         world.view(0)
     );
-    done(&world).unwrap();
+    world.sound().unwrap();
 }
 
 #[test]
@@ -166,7 +142,7 @@ fn who_comes_late_is_given_the_last_durable_one_before_it_counts() {
     assert_eq!(given.bytes(), world.durable(lead).unwrap().bytes());
     assert!(given.member(&world.node(late)).is_none());
     durable(&mut world, 60).unwrap();
-    done(&world).unwrap();
+    world.sound().unwrap();
 }
 
 #[test]
@@ -190,7 +166,7 @@ fn who_has_not_written_the_last_durable_one_at_the_cut_off_is_no_holder() {
     let row = *world.durable(0).unwrap().member(&world.node(late)).unwrap();
     assert!(!row.holds, "it was counted on before it had the last one");
     durable(&mut world, 60).unwrap();
-    done(&world).unwrap();
+    world.sound().unwrap();
 }
 
 #[test]
@@ -213,7 +189,7 @@ fn who_finds_another_parent_says_to_it_what_it_has() {
         let before = partial(&world);
         world.pass(Micros::from_secs(35));
         assert_eq!(partial(&world), before, "killed after {offset} times 50 ms");
-        done(&world).unwrap();
+        world.sound().unwrap();
     }
 }
 
@@ -235,7 +211,7 @@ fn a_full_disk_keeps_an_epoch_partial_and_nothing_else_happens() {
     assert!(world.machines.iter().all(|it| it.disk.len() <= 16));
     world.machines[9].full = false;
     durable(&mut world, 90).unwrap();
-    done(&world).unwrap();
+    world.sound().unwrap();
 }
 
 #[test]
@@ -244,7 +220,7 @@ fn a_slow_disk_is_waited_for_and_one_that_is_killed_meanwhile_has_said_nothing()
         let mut world = world(11);
         world.machines[slow].write = Micros::from_secs(4);
         durable(&mut world, 90).unwrap();
-        done(&world).unwrap();
+        world.sound().unwrap();
         // Killed before it was written: nobody counted on it.
         next_made(&mut world);
         world.suspect([1]); // when it is back, it is given what it may have missed
@@ -262,7 +238,7 @@ fn a_slow_disk_is_waited_for_and_one_that_is_killed_meanwhile_has_said_nothing()
             assert!(!disks.any(|disk| disk.keys().any(|(name, _)| *name == last)));
         }
         world.pass(Micros::from_secs(40));
-        done(&world).unwrap();
+        world.sound().unwrap();
     }
 }
 
@@ -286,7 +262,7 @@ fn the_last_durable_one_stays_however_many_partial_ones_follow() {
     assert!(partial.count() >= 8);
     let held = world.durable(20).unwrap();
     assert!(held.header().epoch >= before.header().epoch);
-    done(&world).unwrap();
+    world.sound().unwrap();
 }
 
 #[test]
@@ -306,7 +282,7 @@ fn who_was_taken_for_dead_when_it_was_handed_down_is_given_it_after_all() {
             .iter()
             .find(|it| matches!(it.1, Event::Partial(..)));
         expect(partial.is_none(), &format!("{partial:?}"))?;
-        done(&world)
+        world.sound()
     });
 }
 
@@ -325,5 +301,5 @@ fn one_that_takes_no_part_is_listed_and_is_asked_for_nothing() {
         .unwrap();
     assert!(!row.holds);
     assert_eq!(world.unasked, 0);
-    done(&world).unwrap();
+    world.sound().unwrap();
 }

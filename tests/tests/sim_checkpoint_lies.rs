@@ -25,20 +25,9 @@ fn world(seed: u64) -> Epochs {
     Epochs::new(N, SHAPE, config(), seed)
 }
 
-fn done(world: &Epochs) -> Result<(), String> {
-    match world.violations.first() {
-        None => Ok(()),
-        Some(first) => Err(format!("{} violations: {first}", world.violations.len())),
-    }
-}
-
 /// Waits until everybody holds a durable one of everybody.
 fn durable(world: &mut Epochs, limit_s: u64) -> Result<(), String> {
-    let all = world.until(Micros::from_secs(limit_s), |w| w.agree(0..N, N));
-    let views: Vec<_> = (0..3).map(|at| world.view(at)).collect();
-    let last = world.log.iter().rev().take(4).collect::<Vec<_>>();
-    all.then_some(())
-        .ok_or_else(|| format!("no durable one of all: {views:?}, {last:?}"))
+    world.reach("durable one of all", limit_s, |w| w.agree(0..N, N))
 }
 
 /// The part of machine 2 in the chunk, made anew by `bend`.
@@ -150,7 +139,7 @@ fn a_lying_childs_part_is_left_out_and_named() {
         assert_eq!(durable_without.members().len(), N - 5, "{why}");
         world.machines[2].lie = None;
         durable(&mut world, 60).unwrap();
-        done(&world).unwrap();
+        world.sound().unwrap();
     }
 }
 
@@ -177,7 +166,7 @@ fn a_lying_parents_copy_is_neither_kept_nor_passed_on() {
     assert!(!world.machines[3].disk.keys().any(|(name, _)| newer(name)));
     world.machines[1].lie = None;
     durable(&mut world, 90).unwrap();
-    done(&world).unwrap();
+    world.sound().unwrap();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use chorus_protocol::memory::checkpoint::{
     Config, Event, Fragment, Name, Order, Part, Refusal, Seal, chunks, coding, copy,
 };
 use chorus_protocol::units::Micros;
-use chorus_tests::epochs::Epochs;
+use chorus_tests::epochs::{Epochs, expect};
 use chorus_tests::world::fabric::{Shape, key};
 use chorus_tests::world::watch;
 
@@ -37,24 +37,9 @@ fn agents(world: &Epochs) -> Vec<usize> {
     (0..N).filter(|at| world.is_agent(*at)).collect()
 }
 
-fn done(world: &Epochs) -> Result<(), String> {
-    match world.violations.first() {
-        None => Ok(()),
-        Some(first) => Err(format!("{} violations: {first}", world.violations.len())),
-    }
-}
-
-fn expect(holds: bool, what: &str) -> Result<(), String> {
-    holds.then_some(()).ok_or_else(|| what.to_owned())
-}
-
 /// Waits until the last durable one is of everybody, and in pieces.
 fn in_pieces(world: &mut Epochs, limit_s: u64) -> Result<(), String> {
-    let all = world.until(Micros::from_secs(limit_s), Epochs::agree_in_pieces);
-    let views: Vec<_> = (0..3).map(|at| world.view(at)).collect();
-    let last = world.log.iter().rev().take(4).collect::<Vec<_>>();
-    all.then_some(())
-        .ok_or_else(|| format!("no durable one in pieces: {views:?}, {last:?}"))
+    world.reach("durable one in pieces", limit_s, Epochs::agree_in_pieces)
 }
 
 fn epoch(world: &Epochs, at: usize) -> u64 {
@@ -108,7 +93,7 @@ fn any_few_agents_give_back_what_all_parents_had() {
             expect(view.durable_whole == Some(epoch), "another is shown")?;
             expect(view.durable == Some(name.epoch), "another is shown")?;
         }
-        done(&world)
+        world.sound()
     });
 }
 
@@ -118,20 +103,11 @@ fn restarts_and_wiped_disks_cost_an_epoch_at_worst() {
         let mut world = world(seed);
         world.loss = 0.1;
         in_pieces(&mut world, 90)?;
-        for round in 0..12 {
-            let at = (seed as usize * 5 + round * 7) % N;
-            world.crash(at);
-            if round % 3 == 2 {
-                world.machines[at].disk.clear();
-            }
-            world.pass(Micros::from_millis(700 * (round as u64 + seed % 7)));
-            world.start(at);
-            world.pass(Micros::from_millis(2_300));
-        }
+        world.restarts(seed, 7);
         let before = world.view(0).durable;
         in_pieces(&mut world, 180)?;
         expect(world.view(0).durable >= before, "the count went back")?;
-        done(&world)
+        world.sound()
     });
 }
 
@@ -165,7 +141,7 @@ fn who_comes_late_or_moves_is_given_the_whole() {
     assert!(world.until(Micros::from_secs(20), moved));
     world.start(2);
     in_pieces(&mut world, 120).unwrap();
-    done(&world).unwrap();
+    world.sound().unwrap();
 }
 
 #[test]
@@ -186,7 +162,7 @@ fn a_side_that_is_cut_off_makes_branches_as_large_as_it_is() {
     );
     world.cut_off([]);
     in_pieces(&mut world, 120).unwrap();
-    done(&world).unwrap();
+    world.sound().unwrap();
 }
 
 /// What machine 2, a lead, makes of the fragments that it hands down.
@@ -251,7 +227,7 @@ fn a_lying_parents_fragment_is_refused_and_counts_for_nobody() {
         assert!(!world.machines[3].disk.keys().any(|(name, _)| newer(name)));
         world.machines[2].lie = None;
         in_pieces(&mut world, 150).unwrap();
-        done(&world).unwrap();
+        world.sound().unwrap();
     }
 }
 
@@ -285,7 +261,7 @@ fn a_parent_is_not_fobbed_off_with_a_fragment() {
     assert!(is_refused(&world, 2, 1, why), "{:?}", world.log);
     world.machines[1].lie = None;
     in_pieces(&mut world, 150).unwrap();
-    done(&world).unwrap();
+    world.sound().unwrap();
 }
 
 #[test]
@@ -308,5 +284,5 @@ fn an_agent_that_becomes_a_parent_does_not_pass_its_own_fragment_on() {
         "another's fragment"
     );
     in_pieces(&mut world, 150).unwrap();
-    done(&world).unwrap();
+    world.sound().unwrap();
 }

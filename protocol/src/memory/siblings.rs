@@ -148,4 +148,4 @@ fn stands_for(one: &Record, other: &Record) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -17,6 +17,7 @@ use chorus_protocol::memory::checkpoint::{
 use chorus_protocol::units::{Micros, Noise, Seeded};
 
 use crate::world::fabric::{Fabric, Shape, key};
+pub use watch::expect;
 
 const TICK: Micros = Micros::from_millis(100);
 const RETRY: Micros = Micros::from_millis(250);

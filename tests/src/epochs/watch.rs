@@ -5,6 +5,7 @@ use chorus_protocol::ids::Role;
 use chorus_protocol::memory::checkpoint::{
     Certificate, Copy, Fragment, Kind, Name, Part, What, Whole, copy, standing,
 };
+use chorus_protocol::units::Micros;
 
 use super::Epochs;
 
@@ -120,6 +121,50 @@ impl Epochs {
                 let said = format!("epoch {} was made twice: {before:?}, {name:?}", name.epoch);
                 self.violations.push(said);
             }
+        }
+    }
+}
+
+/// What must hold at this moment of a run.
+pub fn expect(holds: bool, what: &str) -> Result<(), String> {
+    holds.then_some(()).ok_or_else(|| what.to_owned())
+}
+
+impl Epochs {
+    /// Waits until this holds; else says what is there.
+    pub fn reach(
+        &mut self,
+        what: &str,
+        limit_s: u64,
+        holds: impl Fn(&Self) -> bool,
+    ) -> Result<(), String> {
+        let reached = self.until(Micros::from_secs(limit_s), holds);
+        let views: Vec<_> = (0..3).map(|at| self.view(at)).collect();
+        let last = self.log.iter().rev().take(4).collect::<Vec<_>>();
+        let none = || format!("no {what}: {views:?}, {last:?}");
+        reached.then_some(()).ok_or_else(none)
+    }
+
+    /// Whether nothing has happened that must never.
+    pub fn sound(&self) -> Result<(), String> {
+        match self.violations.first() {
+            None => Ok(()),
+            Some(first) => Err(format!("{} violations: {first}", self.violations.len())),
+        }
+    }
+
+    /// Twelve crashes one after another, drawn by `seed` with `stride` between them; each third
+    /// takes the disk with it, the root's too in some seeds.
+    pub fn restarts(&mut self, seed: u64, stride: usize) {
+        for round in 0..12 {
+            let at = (seed as usize * 5 + round * stride) % self.machines.len();
+            self.crash(at);
+            if round % 3 == 2 {
+                self.machines[at].disk.clear();
+            }
+            self.pass(Micros::from_millis(700 * (round as u64 + seed % 7)));
+            self.start(at);
+            self.pass(Micros::from_millis(2_300));
         }
     }
 }

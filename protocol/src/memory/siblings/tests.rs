@@ -11,7 +11,8 @@ use crate::wire::identity::Identity;
 
 const MESH: MeshId = MeshId([7; 32]);
 
-fn write(author: u8, lamport: u64, seen: Version, value: Option<&[u8]>) -> Record {
+/// A write of `shared/plan` by the author of that seed.
+pub(crate) fn write(author: u8, lamport: u64, seen: Version, value: Option<&[u8]>) -> Record {
     let identity = Identity::from_seed(&[author; 32]);
     let write = Write {
         key: Key::shared("plan").expect("a key"),
