@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use chorus_protocol::ids::{Incarnation, Label, NodeId};
+use chorus_protocol::op::gather::Config;
 use chorus_protocol::op::order::{Ask, Census};
 use chorus_protocol::op::{
-    Agent, Input, OperationId, Operations, Order, Output, Select, WINDOW_MAX,
+    Agent, Input, OperationId, Operations, Order, Output, Said, Select, WINDOW_MAX,
 };
 use chorus_protocol::units::Micros;
 
@@ -100,4 +101,56 @@ fn a_parent_that_was_restarted_is_told_anew_and_begins_nothing_in_our_name() {
     });
     assert_eq!(node.handle(Input::Order(id(0), ask), Micros::ZERO), []);
     assert_eq!(node.refused(), 1);
+}
+
+#[test]
+fn answers_of_what_is_over_take_no_room_from_what_is_not() {
+    let mut node = Operations::new(id(0), Incarnation::new(0, 1));
+    let names: Vec<Label> = (0..600).map(|n| label(&format!("a{n}"))).collect();
+    let agents = names.iter().map(|name| Agent {
+        name: *name,
+        capabilities: Vec::new(),
+    });
+    node.handle(Input::Agents(agents.collect()), Micros::ZERO);
+    let mut now = Micros::ZERO;
+    // Each has 9.4 MB of answers, and there is room for 16: late ones, those that are told, and
+    // again.
+    for ticket in 1..=4 {
+        let config = Config::default();
+        let begin = Input::Begin {
+            ticket,
+            select: Select::default(),
+            question: Vec::new(),
+            config,
+        };
+        let began = node.handle(begin, now);
+        let Some(Output::Began(_, operation, 600)) = began.first() else {
+            panic!("{began:?}");
+        };
+        let in_time = ticket % 2 == 0;
+        if !in_time {
+            now = now + config.window;
+            node.handle(Input::Tick, now);
+        }
+        let mut done = None;
+        for (n, name) in names.iter().enumerate() {
+            let mut answer = vec![ticket as u8; 16 * 1024];
+            answer[..2].copy_from_slice(&(n as u16).to_be_bytes());
+            let answered = Input::Answered(*operation, *name, Said::Ready(answer));
+            for output in node.handle(answered, now) {
+                if let Output::Done(_, report) = output {
+                    done = Some(report);
+                }
+            }
+        }
+        assert_eq!(done.is_some(), in_time, "{ticket}");
+        if let Some(report) = done {
+            assert_eq!(report.answers.left_out, 0, "{ticket}");
+            assert_eq!(
+                report.answers.groups.len(),
+                570,
+                "{ticket}: 95 of 100 are certain"
+            );
+        }
+    }
 }
