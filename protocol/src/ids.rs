@@ -258,6 +258,15 @@ pub struct Place {
     pub cluster: ClusterId,
 }
 
+/// An agent: the node that hosts it, and its name there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AgentName {
+    /// The host.
+    pub node: NodeId,
+    /// The name in the host's configuration.
+    pub agent: Label,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,12 +1,18 @@
 //! Answers of thousands in one frame: equal ones together, what does not fit counted.
 
-use chorus_protocol::ids::{Incarnation, Label, NodeId};
+use std::collections::BTreeMap;
+
+use chorus_protocol::arrival::reliability::{Outcome, Table};
+use chorus_protocol::ids::{Digest, Incarnation, Label, NodeId, Place};
+use chorus_protocol::impedance::{Class, Flags, Reading, State};
 use chorus_protocol::op::answers::{
     ANSWER_BYTES_MAX, Answers, Group, REASON_BYTES_MAX, Unready, Why, beginning,
 };
+use chorus_protocol::op::census::{Census, Group as Agents, Kind};
 use chorus_protocol::op::gather::Part;
 use chorus_protocol::op::order::{Order, Said};
 use chorus_protocol::op::{AgentName, OperationId};
+use chorus_protocol::units::Micros;
 use chorus_protocol::wire::codec::{self, BODY_BYTES_MAX};
 use chorus_protocol::wire::message::{Command, Deliver, Message};
 
@@ -108,15 +114,9 @@ fn what_does_not_fit_a_frame_is_counted_and_the_fullest_frame_is_sent() {
             },
             answers: cut,
             unready,
+            arrivals: Some(Box::new(full())),
         });
-        let frame = Message::Deliver(Deliver {
-            seq: u64::MAX,
-            id: u64::MAX,
-            command: Command::Operation(said),
-        });
-        let bytes = codec::encode(&frame);
-        assert!(bytes.len() <= BODY_BYTES_MAX - 512, "{}", bytes.len());
-        assert_eq!(codec::decode::<Message>(&bytes), Ok(frame));
+        fits(said);
     }
 }
 
@@ -125,4 +125,85 @@ fn a_reason_is_cut_between_letters() {
     assert_eq!(beginning("añb", 2), "a");
     assert_eq!(beginning("añb", 3), "añ");
     assert_eq!(beginning("ab", 120), "ab");
+}
+
+/// Whether an order is a frame, with room for what is around it.
+fn fits(order: Order) {
+    let frame = Message::Deliver(Deliver {
+        seq: u64::MAX,
+        id: u64::MAX,
+        command: Command::Operation(order),
+        age_ms: u32::MAX,
+    });
+    let bytes = codec::encode(&frame);
+    assert!(bytes.len() <= BODY_BYTES_MAX - 512, "{}", bytes.len());
+    assert_eq!(codec::decode::<Message>(&bytes), Ok(frame));
+}
+
+/// A table with something in each of its bins.
+fn full() -> Table {
+    let mut table = Table::default();
+    let mut error_us = 1i64;
+    while error_us < 1 << 37 {
+        for tenth in 0..10 {
+            table.record(&Outcome {
+                confidence: tenth as f32 / 10.0,
+                error_us: Some(error_us),
+                is_hit: true,
+                idle: Some(Micros(1 << 40)),
+            });
+        }
+        error_us += 1 + error_us / 20;
+    }
+    // Counts as long as they can be.
+    (0..20).for_each(|_| {
+        let twice = table.clone();
+        table.merge(&twice);
+    });
+    table
+}
+
+#[test]
+fn the_kinds_and_the_readings_of_very_many_agents_fit_a_frame() {
+    let long = |n: usize| Label::new(&format!("{n:0>24}")).unwrap();
+    let mut kinds = BTreeMap::new();
+    for n in 0..2_000 {
+        let can: Vec<Label> = (0..16).map(|it| long(100 * n + it)).collect();
+        let mut group = Agents::default();
+        (0..13).for_each(|octave| (0..16).for_each(|it| group.add((1 << octave) * (16 + it))));
+        group.many = 500;
+        kinds.insert(Kind::new(Class::ALL[n % 6], &can), group);
+    }
+    let census = Census {
+        nodes: vec![1],
+        kinds: kinds.into_iter().collect(),
+    };
+    let sum = Census::with_below(&census, std::iter::empty());
+    assert_eq!((sum.agents(), sum.is_sound()), (1_000_000, true));
+    fits(Order::Have(sum));
+    let reading = Reading {
+        class: Class::Human,
+        place: Place {
+            sector: long(1),
+            cluster: long(2),
+        },
+        state: State::Quarantined,
+        z_ms: u32::MAX,
+        net_ms: f32::MAX,
+        unit_ms: f32::MAX,
+        queue: u16::MAX,
+        reliability: Some(1.0),
+        drift: f32::MAX,
+        flags: Flags::default(),
+        context: Some(Digest([0xff; 32])),
+        capabilities: (0..16).map(long).collect(),
+    };
+    let row = |n| {
+        let name = AgentName {
+            node: NodeId([0xff; 32]),
+            agent: long(n),
+        };
+        (name, reading.clone())
+    };
+    fits(Order::Readings((0..64).map(row).collect()));
 }

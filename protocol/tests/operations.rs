@@ -1,17 +1,27 @@
 //! Operations over a tree of machines in virtual time: a question goes down to all agents, and one
 //! answer comes up, whoever is slow, silent or dead.
 
+#[path = "operations/arrival.rs"]
+mod arrival;
+#[path = "operations/measures.rs"]
+mod measures;
 #[path = "operations/mesh.rs"]
 mod mesh;
+#[path = "operations/readings.rs"]
+mod readings;
+#[path = "operations/truth.rs"]
+mod truth;
 
 use std::collections::BTreeSet;
 
 use chorus_protocol::ids::Incarnation;
+use chorus_protocol::impedance::Class;
 use chorus_protocol::op::answers::{Answers, Group, Unready, Why};
+use chorus_protocol::op::census::{Census, Group as Agents, Kind};
 use chorus_protocol::op::gather::Part;
-use chorus_protocol::op::order::{Ask, Census, Said as Told};
+use chorus_protocol::op::order::{Ask, Said as Told};
 use chorus_protocol::op::quorum::Decision;
-use chorus_protocol::op::{Input, OperationId, Order, Output, Refusal, Said, Select};
+use chorus_protocol::op::{Input, OperationId, Order, Output, Refusal, Request, Said, Select};
 use chorus_protocol::units::{Micros, Noise, Seeded};
 use mesh::{Does, HOP, Mesh, What, id, label, ready};
 
@@ -38,10 +48,8 @@ const WINDOW: Micros = Micros::from_millis(500);
 fn all_agents_are_asked_and_a_leads_ten_answers_are_one_word_upward() {
     let mut mesh = sixty(|_| ready("yes", 5));
     let census = mesh.nodes[0].as_ref().unwrap().census();
-    assert_eq!(
-        (census.agents, census.by_capability.clone()),
-        (60, vec![(label("echo"), 60)])
-    );
+    assert_eq!(census.agents(), 60);
+    assert_eq!(census.by_capability()[&label("echo")], 60);
     let began = mesh.now;
     mesh.ask(Select::default(), WINDOW);
     mesh.run(Micros::from_secs(5));
@@ -67,9 +75,7 @@ fn only_those_that_can_are_asked_and_nobody_is_refused_by_name() {
     );
     mesh.host(0, &[("c", &["gpu"], ready("c", 1))]);
     mesh.run(Micros::from_millis(50));
-    let select = |can| Select {
-        capability: Some(label(can)),
-    };
+    let select = |can| Select::able(label(can));
     mesh.ask(select("cooking"), WINDOW);
     assert_eq!(
         mesh.heard.pop().map(|it| it.1),
@@ -185,25 +191,31 @@ fn words_of_strangers_are_refused_and_change_nothing() {
             part,
             answers: Default::default(),
             unready: Default::default(),
+            arrivals: Default::default(),
         })
     };
     let other = OperationId {
         number: 2,
         ..operation
     };
-    let ask = Order::Ask(Ask {
+    let ask = Order::Ask(Box::new(Ask {
         operation: other,
         select: Select::default(),
         left_us: 1,
-        question: Vec::new(),
-    });
-    let have = |agents, by_capability| {
+        arrive_us: None,
+        request: Request::new(Vec::new()),
+    }));
+    let have = |kinds: &[(&str, u32)]| {
+        let kind = |(can, many): &(&str, u32)| {
+            let leads = Default::default();
+            let agents = Agents { many: *many, leads };
+            (Kind::new(Class::Edge, &[label(can)]), agents)
+        };
         Order::Have(Census {
-            agents,
-            by_capability,
+            nodes: vec![1],
+            kinds: kinds.iter().map(kind).collect(),
         })
     };
-    let (a, b) = (label("a"), label("b"));
     let lies = [
         (id(50), said(20, 20, operation)), // who was never asked
         (id(1), said(20, 21, operation)),  // of more than there are
@@ -211,8 +223,8 @@ fn words_of_strangers_are_refused_and_change_nothing() {
         (id(1), said(20, 20, other)),
         (id(1), ask.clone()), // a child asks
         (id(50), ask),
-        (id(1), have(9, vec![(b, 1), (a, 1)])),
-        (id(1), have(9, vec![(a, 10)])),
+        (id(1), have(&[("b", 1), ("a", 1)])),
+        (id(1), have(&[("a", 2_000_000)])),
     ];
     let before = mesh.nodes[0].as_ref().unwrap().census().clone();
     for (n, (from, lie)) in lies.into_iter().enumerate() {
@@ -307,7 +319,13 @@ fn what_is_too_long_or_too_many_of_a_child_is_refused() {
                 named: reasons.into_iter().enumerate().map(named).collect(),
                 more: 0,
             },
+            arrivals: Default::default(),
         })
+    };
+    let kind = Kind::new(Class::Edge, &[]);
+    let group = Agents {
+        many: 1_000_001,
+        leads: Default::default(),
     };
     let bad = [
         said(vec![16 * 1024 + 1], vec![]),
@@ -315,8 +333,8 @@ fn what_is_too_long_or_too_many_of_a_child_is_refused() {
         said(vec![], vec![121]),
         said(vec![], vec![1; 65]),
         Order::Have(Census {
-            agents: 1_000_001,
-            by_capability: Vec::new(),
+            nodes: vec![1],
+            kinds: vec![(kind, group)],
         }),
     ];
     for (n, order) in bad.into_iter().enumerate() {

@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 
 use chorus_protocol::ids::{Incarnation, Label, NodeId};
+use chorus_protocol::impedance::Class;
+use chorus_protocol::op::census::{Census, Group, Kind};
 use chorus_protocol::op::gather::Config;
-use chorus_protocol::op::order::{Ask, Census};
+use chorus_protocol::op::order::{Ask, Priority};
 use chorus_protocol::op::{
-    Agent, Input, OperationId, Operations, Order, Output, Said, Select, WINDOW_MAX,
+    Agent, Input, OperationId, Operations, Order, Output, Question, Request, Said, Select, Took,
+    WINDOW_MAX, When,
 };
 use chorus_protocol::units::Micros;
 
@@ -23,15 +26,20 @@ fn what_a_child_has_counts_from_when_it_is_a_child_on_and_who_is_none_fills_noth
     let mut node = Operations::new(id(0), Incarnation::new(0, 1));
     let now = Micros::ZERO;
     let have = |agents| {
+        let leads = Default::default();
+        let group = Group {
+            many: agents,
+            leads,
+        };
         Order::Have(Census {
-            agents,
-            by_capability: Vec::new(),
+            nodes: vec![1],
+            kinds: vec![(Kind::new(Class::Edge, &[]), group)],
         })
     };
     node.handle(Input::Order(id(1), have(3)), now);
-    assert_eq!(node.census().agents, 0);
+    assert_eq!(node.census().agents(), 0);
     node.handle(Input::Around(None, BTreeSet::from([id(1)])), now);
-    assert_eq!(node.census().agents, 3);
+    assert_eq!(node.census().agents(), 3);
     for n in 2..255 {
         node.handle(Input::Order(id(n), have(1)), now);
     }
@@ -39,9 +47,9 @@ fn what_a_child_has_counts_from_when_it_is_a_child_on_and_who_is_none_fills_noth
     // A new child finds room all the same.
     node.handle(Input::Around(None, BTreeSet::from([id(1), id(254)])), now);
     node.handle(Input::Order(id(254), have(5)), now);
-    assert_eq!((node.census().agents, node.refused()), (8, 54));
+    assert_eq!((node.census().agents(), node.refused()), (8, 54));
     node.handle(Input::Around(None, BTreeSet::from([id(254)])), now);
-    assert_eq!(node.census().agents, 5);
+    assert_eq!(node.census().agents(), 5);
 }
 
 #[test]
@@ -49,7 +57,9 @@ fn no_window_is_so_long_that_it_never_closes() {
     let mut node = Operations::new(id(1), Incarnation::new(0, 1));
     let agent = Agent {
         name: label("e"),
+        class: Class::Edge,
         capabilities: Vec::new(),
+        context: None,
     };
     node.handle(Input::Agents(vec![agent]), Micros::ZERO);
     node.handle(
@@ -57,7 +67,7 @@ fn no_window_is_so_long_that_it_never_closes() {
         Micros::ZERO,
     );
     for number in 0..70 {
-        let ask = Order::Ask(Ask {
+        let ask = Order::Ask(Box::new(Ask {
             operation: OperationId {
                 origin: id(0),
                 run: Incarnation(1),
@@ -65,8 +75,12 @@ fn no_window_is_so_long_that_it_never_closes() {
             },
             select: Select::default(),
             left_us: u64::MAX,
-            question: Vec::new(),
-        });
+            arrive_us: None,
+            request: Request {
+                priority: Priority::CRITICAL,
+                ..Request::new(Vec::new())
+            },
+        }));
         let outputs = node.handle(Input::Order(id(0), ask), Micros::ZERO);
         let runs = outputs.iter().any(|it| matches!(it, Output::Run { .. }));
         assert_eq!(runs, number < 64, "{number}: beyond that it is busy");
@@ -79,7 +93,9 @@ fn a_parent_that_was_restarted_is_told_anew_and_begins_nothing_in_our_name() {
     let mut node = Operations::new(id(1), Incarnation::new(0, 1));
     let agent = Agent {
         name: label("e"),
+        class: Class::Edge,
         capabilities: Vec::new(),
+        context: None,
     };
     node.handle(Input::Agents(vec![agent]), Micros::ZERO);
     let mut around = |run| {
@@ -89,7 +105,7 @@ fn a_parent_that_was_restarted_is_told_anew_and_begins_nothing_in_our_name() {
         outputs.iter().filter(have).count()
     };
     assert_eq!((around(1), around(1), around(2)), (1, 0, 1));
-    let ask = Order::Ask(Ask {
+    let ask = Order::Ask(Box::new(Ask {
         operation: OperationId {
             origin: id(1),
             run: Incarnation::new(0, 1),
@@ -97,8 +113,9 @@ fn a_parent_that_was_restarted_is_told_anew_and_begins_nothing_in_our_name() {
         },
         select: Select::default(),
         left_us: 1_000,
-        question: Vec::new(),
-    });
+        arrive_us: None,
+        request: Request::new(Vec::new()),
+    }));
     assert_eq!(node.handle(Input::Order(id(0), ask), Micros::ZERO), []);
     assert_eq!(node.refused(), 1);
 }
@@ -109,7 +126,9 @@ fn answers_of_what_is_over_take_no_room_from_what_is_not() {
     let names: Vec<Label> = (0..600).map(|n| label(&format!("a{n}"))).collect();
     let agents = names.iter().map(|name| Agent {
         name: *name,
+        class: Class::Edge,
         capabilities: Vec::new(),
+        context: None,
     });
     node.handle(Input::Agents(agents.collect()), Micros::ZERO);
     let mut now = Micros::ZERO;
@@ -117,12 +136,13 @@ fn answers_of_what_is_over_take_no_room_from_what_is_not() {
     // contradictions that decide before them, then those that are told; and all of it again.
     for ticket in 1..=6 {
         let config = Config::default();
-        let begin = Input::Begin {
-            ticket,
+        let question = Question {
             select: Select::default(),
-            question: Vec::new(),
+            request: Request::new(Vec::new()),
             config,
+            when: When::Now,
         };
+        let begin = Input::Begin(ticket, Box::new(question));
         let began = node.handle(begin, now);
         let Some(Output::Began(_, operation, 600)) = began.first() else {
             panic!("{began:?}");
@@ -141,7 +161,7 @@ fn answers_of_what_is_over_take_no_room_from_what_is_not() {
                 true => Said::Conflict("no".into()),
                 false => Said::Ready(answer),
             };
-            let answered = Input::Answered(*operation, *name, said);
+            let answered = Input::Answered(*operation, *name, said, Some(Took::default()));
             for output in node.handle(answered, now) {
                 if let Output::Done(_, report) = output {
                     done = Some(report);

@@ -138,6 +138,13 @@ impl Table {
         messages.fold(0, u64::saturating_add)
     }
 
+    /// The mean confidence; `None` without messages.
+    pub fn promised(&self) -> Option<f64> {
+        let sum = self.deciles.iter().map(|decile| decile.promised_ppm);
+        let sum = sum.fold(0, u64::saturating_add);
+        self.share(sum).map(|ppm| ppm / 1e6)
+    }
+
     /// The share of all messages that hit; `None` without messages.
     pub fn hit_rate(&self) -> Option<f64> {
         let hits = self.deciles.iter().map(|decile| decile.hits);

@@ -12,7 +12,6 @@
 use std::cmp::Reverse;
 
 use crate::arrival::predict::{Aim, Prediction};
-use crate::ids::NodeId;
 use crate::units::Micros;
 
 /// The width of a bucket of send times (seed 3.2).
@@ -34,27 +33,27 @@ pub struct Compensation {
 
 /// A target that is sent to.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Planned {
+pub struct Planned<K> {
     /// Who.
-    pub agent: NodeId,
+    pub agent: K,
     /// Its own.
     pub compensation: Compensation,
 }
 
 /// What is sent at one time.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
+pub struct Batch<K> {
     /// When, by the clock that T is on.
     pub at: Micros,
     /// To whom, in the order of their names.
-    pub targets: Vec<Planned>,
+    pub targets: Vec<Planned<K>>,
 }
 
 /// A target for which it is too late (`insufficient_lead_time`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Skip {
+pub struct Skip<K> {
     /// Who.
-    pub agent: NodeId,
+    pub agent: K,
     /// The lead that it would need.
     pub would_need: Micros,
     /// What is left until T.
@@ -63,16 +62,16 @@ pub struct Skip {
 
 /// Everything about one message to many.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Schedule {
+pub struct Schedule<K> {
     /// T, by the sender's monotonic clock.
     pub ready_at: Micros,
     /// From the first to the last.
-    pub batches: Vec<Batch>,
+    pub batches: Vec<Batch<K>>,
     /// Who is not sent to, in the order of their names.
-    pub skipped: Vec<Skip>,
+    pub skipped: Vec<Skip<K>>,
 }
 
-impl Schedule {
+impl<K> Schedule<K> {
     /// How many were to be READY at T, the skipped among them: the denominator of every rate.
     pub fn expected(&self) -> usize {
         self.planned() + self.skipped.len()
@@ -91,11 +90,11 @@ impl Schedule {
 
 /// Plans for `ready_at`, both it and `now` by the sender's monotonic clock. A target that is
 /// named more than once is sent to once, by its longest lead. O(n log n) of the targets.
-pub fn schedule(
+pub fn schedule<K: Ord + Copy>(
     ready_at: Micros,
     now: Micros,
-    targets: impl IntoIterator<Item = (NodeId, Prediction)>,
-) -> Schedule {
+    targets: impl IntoIterator<Item = (K, Prediction)>,
+) -> Schedule<K> {
     let mut targets: Vec<_> = targets.into_iter().collect();
     targets.sort_by_key(|(agent, prediction)| (*agent, Reverse(prediction.lead)));
     targets.dedup_by_key(|(agent, _)| *agent);
@@ -111,12 +110,12 @@ pub fn schedule(
     // It keeps the order of names within a bucket.
     planned.sort_by_key(|target| Reverse(target.compensation.lead));
 
-    let alike = |a: &Planned, b: &Planned| a.compensation.lead == b.compensation.lead;
+    let alike = |a: &Planned<K>, b: &Planned<K>| a.compensation.lead == b.compensation.lead;
     let batches = planned.chunk_by(alike).map(|targets| Batch {
         at: ready_at.since(targets[0].compensation.lead),
         targets: targets.to_vec(),
     });
-    let skip = |(agent, prediction): (NodeId, Prediction)| Skip {
+    let skip = |(agent, prediction): (K, Prediction)| Skip {
         agent,
         would_need: prediction.lead,
         available,
@@ -129,7 +128,7 @@ pub fn schedule(
 }
 
 /// A target's bucket. Of who only just can be reached the bucket may have begun: it leaves now.
-fn plan(agent: NodeId, prediction: &Prediction, available: Micros) -> Planned {
+fn plan<K>(agent: K, prediction: &Prediction, available: Micros) -> Planned<K> {
     let buckets = match prediction.aim {
         Aim::Held { .. } => prediction.lead.0.div_ceil(BUCKET.0),
         Aim::Unheld => (prediction.lead + Micros(BUCKET.0 / 2)).0 / BUCKET.0,
@@ -150,6 +149,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ids::NodeId;
 
     const T: Micros = Micros::from_secs(100);
 
@@ -169,8 +169,8 @@ mod tests {
     }
 
     /// The sends as (time before T in µs, targets).
-    fn sends(schedule: &Schedule) -> Vec<(u64, Vec<u8>)> {
-        let batch = |batch: &Batch| {
+    fn sends(schedule: &Schedule<NodeId>) -> Vec<(u64, Vec<u8>)> {
+        let batch = |batch: &Batch<NodeId>| {
             let targets = batch.targets.iter().map(|target| target.agent.0[0]);
             (schedule.ready_at.since(batch.at).0, targets.collect())
         };

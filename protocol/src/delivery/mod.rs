@@ -17,15 +17,23 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::ids::Incarnation;
+use crate::op::Order;
 use crate::units::Micros;
 use crate::wire::message::{Command, Deliver, Delivered};
 
 /// Most commands that wait for one peer.
 pub const OUTBOX_MAX: usize = 256;
+/// So many tries in vain are more than a disturbance.
+pub const ESCALATED: u32 = 3;
 /// Commands that may be under way to one peer at once.
 const WINDOW: usize = 16;
 /// First wait for an acknowledgement; doubled each time.
 const RETRY_FIRST: Micros = Micros::from_millis(250);
+/// How long an acknowledgement may wait for more that it can acknowledge too, where nobody
+/// waits for it: well within [`RETRY_FIRST`]. At half a window it goes at once, or the sender
+/// would stand still.
+const PATIENT: Micros = Micros::from_millis(20);
+const OWED_MAX: u32 = WINDOW as u32 / 2;
 /// Longest wait between two tries.
 const RETRY_MAX: Micros = Micros::from_secs(4);
 
@@ -45,13 +53,16 @@ pub struct Outbox {
     /// Sequence number of the first command in `waiting`.
     first: u64,
     next_id: u64,
-    waiting: VecDeque<(u64, Command)>,
+    /// With its id, and when it was taken.
+    waiting: VecDeque<(u64, Micros, Command)>,
     sent: usize,
     /// When all that is under way is sent again. It counts from the first of it or the last
     /// acknowledgement: if each further command put it off, a peer to whom some go now and then
     /// would not be tried again until the window is full.
     retry_at: Micros,
     acknowledged: bool,
+    /// How often what is under way was sent in vain.
+    tries: u32,
     backoff: Micros,
     /// Since when something waits and the peer is not heard, as far as that was looked at.
     quiet: Option<Micros>,
@@ -67,12 +78,12 @@ pub struct Outbox {
 impl Outbox {
     /// Takes a command; it has now an id and will be sent when the receiver's
     /// incarnation is known.
-    pub fn push(&mut self, command: Command) -> Result<u64, Full> {
+    pub fn push(&mut self, command: Command, now: Micros) -> Result<u64, Full> {
         if self.waiting.len() >= OUTBOX_MAX {
             return Err(Full);
         }
         self.next_id += 1;
-        self.waiting.push_back((self.next_id, command));
+        self.waiting.push_back((self.next_id, now, command));
         Ok(self.next_id)
     }
 
@@ -84,6 +95,7 @@ impl Outbox {
             self.first = 1;
             self.sent = 0;
             self.backoff = RETRY_FIRST;
+            self.tries = 0;
         }
     }
 
@@ -96,6 +108,7 @@ impl Outbox {
         }
         if self.sent > 0 && now >= self.retry_at {
             self.retries += self.sent as u64;
+            self.tries = self.tries.saturating_add(1);
             self.sent = 0;
             self.backoff = (self.backoff + self.backoff).min(RETRY_MAX);
         }
@@ -105,11 +118,13 @@ impl Outbox {
         }
         let batch = (self.sent..upto)
             .map(|i| {
-                let (id, command) = &self.waiting[i];
+                let (id, taken_at, command) = &self.waiting[i];
+                let age_ms = now.since(*taken_at).as_millis();
                 Deliver {
                     seq: self.first + i as u64,
                     id: *id,
                     command: command.clone(),
+                    age_ms: u32::try_from(age_ms).unwrap_or(u32::MAX),
                 }
             })
             .collect();
@@ -148,6 +163,7 @@ impl Outbox {
             self.first += done as u64;
             self.sent = self.sent.saturating_sub(done);
             self.backoff = RETRY_FIRST;
+            self.tries = 0;
             self.acknowledged = true;
         }
     }
@@ -157,7 +173,7 @@ impl Outbox {
     /// asks again.
     pub fn pulled(&mut self) -> bool {
         let first = self.waiting.front();
-        let waits = first.is_some_and(|(id, _)| *id <= self.answered_upto);
+        let waits = first.is_some_and(|(id, ..)| *id <= self.answered_upto);
         let answer = !self.answering && !waits;
         self.answering |= answer;
         answer
@@ -167,6 +183,12 @@ impl Outbox {
     pub fn answered(&mut self) {
         self.answering = false;
         self.answered_upto = self.next_id;
+    }
+
+    /// How often what is under way was sent without an acknowledgement: TRANSIENT_NETWORK (seed
+    /// 6.1, J3), that is retried later and later, and escalated from [`ESCALATED`] on.
+    pub fn tries(&self) -> u32 {
+        self.tries
     }
 
     /// How many commands wait.
@@ -186,20 +208,18 @@ pub struct Inbox {
     session: Incarnation,
     applied: u64,
     early: BTreeMap<u64, Command>,
+    /// How many came since the last acknowledgement, and when the next is due.
+    owed: Option<(u32, Micros)>,
     /// Commands that came again.
     pub duplicates: u64,
 }
 
 impl Inbox {
-    /// A command came in the sender's `session`. Returns what is to be applied
-    /// now, in order, and the acknowledgement to send after it was.
-    pub fn take(
-        &mut self,
-        session: Incarnation,
-        deliver: Deliver,
-    ) -> (Vec<Command>, Option<Delivered>) {
+    /// A command came in the sender's `session`. Returns what is to be applied now, in order;
+    /// after that, [`Self::acknowledge`].
+    pub fn take(&mut self, session: Incarnation, deliver: Deliver, now: Micros) -> Vec<Command> {
         if session < self.session {
-            return (Vec::new(), None);
+            return Vec::new();
         }
         if session > self.session {
             *self = Self {
@@ -209,23 +229,55 @@ impl Inbox {
             };
         }
         let ahead = deliver.seq.saturating_sub(self.applied);
-        if ahead == 0 || self.early.contains_key(&deliver.seq) {
+        let again = ahead == 0 || self.early.contains_key(&deliver.seq);
+        // Of an operation more words follow; whoever asked for anything else goes on with it
+        // when it is acknowledged.
+        let patient = !again && matches!(deliver.command, Command::Operation(_));
+        let (many, due) = self.owed.unwrap_or((0, now + PATIENT));
+        let due = if patient && many + 1 < OWED_MAX {
+            due
+        } else {
+            now
+        };
+        self.owed = Some((many + 1, due));
+        if again {
             self.duplicates += 1;
         } else if ahead <= WINDOW as u64 {
-            self.early.insert(deliver.seq, deliver.command);
+            let age = Micros::from_millis(deliver.age_ms.into());
+            self.early.insert(deliver.seq, older(deliver.command, age));
         }
         let mut ready = Vec::new();
         while let Some(command) = self.early.remove(&(self.applied + 1)) {
             self.applied += 1;
             ready.push(command);
         }
-        (
-            ready,
-            Some(Delivered {
-                session,
-                seq: self.applied,
-            }),
-        )
+        ready
+    }
+
+    /// The acknowledgement of all that came, once it is due.
+    pub fn acknowledge(&mut self, now: Micros) -> Option<Delivered> {
+        self.owed.take_if(|it| it.1 <= now)?;
+        Some(Delivered {
+            session: self.session,
+            seq: self.applied,
+        })
+    }
+
+    /// When [`Self::acknowledge`] is of use.
+    pub fn next_deadline(&self) -> Micros {
+        self.owed.map_or(Micros::NEVER, |it| it.1)
+    }
+}
+
+/// What a command says once it has waited: of a question less of its time is left.
+fn older(command: Command, age: Micros) -> Command {
+    match command {
+        Command::Operation(Order::Ask(mut ask)) => {
+            let less = |us: u64| Micros(us).since(age).0;
+            (ask.left_us, ask.arrive_us) = (less(ask.left_us), ask.arrive_us.map(less));
+            Command::Operation(Order::Ask(ask))
+        }
+        command => command,
     }
 }
 

@@ -1,6 +1,10 @@
 //! What arrives through loss, restarts and silence, and what a full outbox does.
 
 use super::*;
+use crate::ids::NodeId;
+use crate::op::census::Census;
+use crate::op::order::Ask;
+use crate::op::{OperationId, Order, Request, Select};
 use crate::units::{Noise, Seeded};
 
 fn command(n: u32) -> Command {
@@ -23,7 +27,7 @@ fn exchange(seed: u64, loss: f64, restarts: bool) -> Vec<Vec<Command>> {
     for _ in 0..100_000 {
         while out.len() < OUTBOX_MAX / 2 {
             match to_send.next() {
-                Some(n) => assert!(out.push(command(n)).is_ok()),
+                Some(n) => assert!(out.push(command(n), now).is_ok()),
                 None => break,
             }
         }
@@ -46,7 +50,8 @@ fn exchange(seed: u64, loss: f64, restarts: bool) -> Vec<Vec<Command>> {
             if to != receiver {
                 continue; // refused at the envelope: another run
             }
-            let (ready, ack) = inbox.take(Incarnation(7), deliver);
+            let ready = inbox.take(Incarnation(7), deliver, now);
+            let ack = inbox.acknowledge(now);
             if let Some(run) = runs.last_mut() {
                 run.extend(ready);
             }
@@ -106,18 +111,22 @@ fn after_a_restart_what_was_not_acknowledged_comes_again_in_order() {
 fn a_full_outbox_refuses_and_an_old_session_is_not_heard() {
     let mut out = Outbox::default();
     for n in 0..OUTBOX_MAX as u32 {
-        assert!(out.push(command(n)).is_ok());
+        assert!(out.push(command(n), Micros::ZERO).is_ok());
     }
-    assert_eq!(out.push(command(0)), Err(Full));
+    assert_eq!(out.push(command(0), Micros::ZERO), Err(Full));
     let deliver = |seq| Deliver {
         seq,
         id: seq,
         command: command(1),
+        age_ms: 0,
     };
     let mut inbox = Inbox::default();
-    assert_eq!(inbox.take(Incarnation(5), deliver(1)).0.len(), 1);
-    assert_eq!(inbox.take(Incarnation(4), deliver(2)), (vec![], None));
-    assert_eq!(inbox.take(Incarnation(5), deliver(u64::MAX)).0, vec![]);
+    let now = Micros::ZERO;
+    assert_eq!(inbox.take(Incarnation(5), deliver(1), now).len(), 1);
+    assert!(inbox.acknowledge(now).is_some());
+    assert_eq!(inbox.take(Incarnation(4), deliver(2), now), []);
+    assert_eq!(inbox.acknowledge(now), None);
+    assert_eq!(inbox.take(Incarnation(5), deliver(u64::MAX), now), []);
 }
 
 /// An outbox full of commands for a peer that says nothing for `silence`.
@@ -125,7 +134,7 @@ fn left_alone(silence: Micros) -> Outbox {
     let mut out = Outbox::default();
     out.receiver(Incarnation(1));
     for n in 0..OUTBOX_MAX as u32 {
-        assert!(out.push(command(n)).is_ok());
+        assert!(out.push(command(n), Micros::ZERO).is_ok());
     }
     for second in 0..=silence.as_millis() / 1_000 {
         out.poll(Micros::from_secs(second));
@@ -140,8 +149,9 @@ fn brought(out: &mut Outbox, inbox: &mut Inbox, run: Incarnation) -> Vec<Command
     while !out.is_empty() {
         now = now + RETRY_MAX;
         for deliver in out.poll(now).into_iter().flat_map(|(_, batch)| batch) {
-            let (ready, ack) = inbox.take(Incarnation(7), deliver);
+            let ready = inbox.take(Incarnation(7), deliver, now);
             applied.extend(ready);
+            let ack = inbox.acknowledge(now);
             out.acknowledged(run, ack.map_or(0, |ack| ack.seq));
         }
     }
@@ -173,7 +183,7 @@ fn of_what_waits_for_the_departed_only_what_may_be_under_way_stays() {
         out.receiver(run);
         let mut expected: Vec<_> = (0..WINDOW as u32).map(command).collect();
         for n in 900..1_000 {
-            assert!(out.push(command(n)).is_ok());
+            assert!(out.push(command(n), Micros::ZERO).is_ok());
             expected.push(command(n));
         }
         assert_eq!(brought(&mut out, &mut Inbox::default(), run), expected);
@@ -192,7 +202,7 @@ fn for_a_peer_that_asks_and_never_acknowledges_one_answer_waits() {
         assert!(!answers || !out.pulled());
         for _ in 0..4 * usize::from(answers) {
             asked += 1;
-            assert!(out.push(command(asked)).is_ok());
+            assert!(out.push(command(asked), Micros::ZERO).is_ok());
         }
         if answers {
             out.answered();
@@ -213,7 +223,7 @@ fn for_a_peer_that_asks_and_never_acknowledges_one_answer_waits() {
     out.acknowledged(run, 1);
     assert!(ask(&mut out));
     // What else comes to wait after an answer keeps no other from being given.
-    assert!(out.push(command(0)).is_ok());
+    assert!(out.push(command(0), Micros::ZERO).is_ok());
     out.acknowledged(run, 5);
     assert!(ask(&mut out));
     assert_eq!(out.len(), 5);
@@ -237,7 +247,7 @@ fn further_commands_put_no_retry_off_and_a_lively_peer_is_sent_nothing_twice() {
     let mut tries = Vec::new();
     for ms in (0..30_000).step_by(100) {
         if ms % 3_000 == 0 {
-            assert!(out.push(command(ms as u32)).is_ok());
+            assert!(out.push(command(ms as u32), Micros::ZERO).is_ok());
         }
         let batch = out.poll(at(ms)).map_or(Vec::new(), |(_, batch)| batch);
         tries.extend(batch.iter().any(|it| it.seq == 1).then_some(ms));
@@ -251,7 +261,7 @@ fn further_commands_put_no_retry_off_and_a_lively_peer_is_sent_nothing_twice() {
     let mut out = Outbox::default();
     out.receiver(Incarnation(1));
     for n in 0..100 {
-        assert!(out.push(command(n)).is_ok());
+        assert!(out.push(command(n), Micros::ZERO).is_ok());
         assert_eq!(
             out.poll(at(u64::from(n) * 100)).map(|it| it.1.len()),
             Some(1)
@@ -259,4 +269,81 @@ fn further_commands_put_no_retry_off_and_a_lively_peer_is_sent_nothing_twice() {
         out.acknowledged(Incarnation(1), u64::from(n.saturating_sub(1)));
     }
     assert_eq!(out.retries, 0);
+}
+
+#[test]
+fn words_of_operations_are_acknowledged_together_and_whatever_is_waited_for_at_once() {
+    let word = |seq| Deliver {
+        seq,
+        id: seq,
+        command: Command::Operation(Order::Have(Census::default())),
+        age_ms: 0,
+    };
+    let session = Incarnation(7);
+    let done = |seq| Some(Delivered { session, seq });
+    let at = Micros::from_millis;
+    let mut inbox = Inbox::default();
+    assert_eq!(inbox.take(session, word(1), at(0)).len(), 1);
+    assert_eq!(inbox.take(session, word(2), at(15)).len(), 1);
+    assert_eq!(inbox.acknowledge(at(19)), None);
+    assert_eq!(inbox.next_deadline(), at(20));
+    assert_eq!(inbox.acknowledge(at(20)), done(2));
+    assert_eq!(inbox.next_deadline(), Micros::NEVER);
+    assert_eq!(inbox.acknowledge(at(60)), None, "once");
+    // A word that comes again: its acknowledgement was lost.
+    assert_eq!(inbox.take(session, word(2), at(61)), []);
+    assert_eq!(inbox.acknowledge(at(61)), done(2));
+    // Half a window: the sender could soon send no more.
+    for seq in 3..=10 {
+        assert_eq!(inbox.acknowledge(at(62)), None);
+        assert_eq!(inbox.take(session, word(seq), at(62)).len(), 1);
+    }
+    assert_eq!(inbox.acknowledge(at(62)), done(10));
+    // A page may be waited for; what came before it is acknowledged with it.
+    assert_eq!(inbox.take(session, word(11), at(63)).len(), 1);
+    let page = Deliver {
+        command: command(1),
+        ..word(12)
+    };
+    assert_eq!(inbox.take(session, page, at(63)).len(), 1);
+    assert_eq!(inbox.acknowledge(at(63)), done(12));
+    // Of an earlier run nothing is owed.
+    assert_eq!(inbox.take(Incarnation(6), word(13), at(64)), []);
+    assert_eq!(inbox.acknowledge(at(99)), None);
+}
+
+#[test]
+fn a_question_that_is_sent_again_has_less_time_left() {
+    let at = Micros::from_millis;
+    let operation = OperationId {
+        origin: NodeId([1; 32]),
+        run: Incarnation(1),
+        number: 1,
+    };
+    let ask = Ask {
+        operation,
+        select: Select::default(),
+        left_us: at(900).0,
+        arrive_us: Some(at(200).0),
+        request: Request::new(b"?".to_vec()),
+    };
+    let mut out = Outbox::default();
+    out.receiver(Incarnation(7));
+    let asked = Command::Operation(Order::Ask(Box::new(ask)));
+    assert!(out.push(asked.clone(), at(10)).is_ok());
+    let mut sent = |now| {
+        let batch = out.poll(at(now)).map(|it| it.1).unwrap_or_default();
+        let taken = |it| Inbox::default().take(Incarnation(9), it, at(now));
+        batch.into_iter().flat_map(taken).collect::<Vec<_>>()
+    };
+    assert_eq!(sent(10), [asked], "at once it is what it was");
+    // What waits for its acknowledgement is sent again after 250 ms, and 500 ms after that.
+    for (now, left, arrive) in [(260, 650, 0), (760, 150, 0)] {
+        let again = sent(now);
+        let [Command::Operation(Order::Ask(ask))] = &again[..] else {
+            panic!("{again:?}");
+        };
+        let times = (ask.left_us, ask.arrive_us);
+        assert_eq!(times, (at(left).0, Some(at(arrive).0)), "at {now} ms");
+    }
 }

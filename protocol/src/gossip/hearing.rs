@@ -179,7 +179,8 @@ impl Gossip {
         self.counters.applied += 1;
     }
 
-    fn one_way(&self, node: &NodeId) -> Micros {
+    /// How long a word of a neighbour is on its way, at least: half of the smallest round trip.
+    pub fn one_way(&self, node: &NodeId) -> Micros {
         let rtt = self.peers.get(node).and_then(|peer| peer.rtt());
         Micros(rtt.map_or(0, |rtt| rtt.0 / 2))
     }

@@ -43,6 +43,11 @@ impl<const BINS: usize> Histogram<BINS> {
         }
     }
 
+    /// How many bins are not empty.
+    pub fn filled(&self) -> usize {
+        self.counts.iter().filter(|count| **count > 0).count()
+    }
+
     /// How many were counted.
     pub fn total(&self) -> u64 {
         self.counts.iter().map(|count| u64::from(*count)).sum()

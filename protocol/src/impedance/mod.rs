@@ -11,12 +11,14 @@
 //! | [`reading`] | what of that travels |
 //! | [`histogram`] | counts that merge, and quantiles from them |
 //! | [`summary`] | a cluster, a sector, the mesh |
+//! | [`faults`] | what is wrong with agents of a cluster |
 //! | [`registry`] | the newest reading of everybody, and who is best for what |
 //!
 //! Absent on purpose: order between nodes' clocks (spans are measured where they begin and end),
 //! and who may be told what (the roster's business).
 
 pub mod class;
+pub mod faults;
 pub mod histogram;
 pub mod hour;
 pub mod profile;

@@ -48,6 +48,7 @@ const BASE_MIN_MS: f32 = 0.001;
 pub struct Profile {
     class: Class,
     quarantined: bool,
+    ends: u32,
     queue: u16,
     rtt_ms: Window<32>,
     unit_ms: Window<64>,
@@ -68,6 +69,7 @@ impl Profile {
         Self {
             class,
             quarantined: false,
+            ends: 0,
             queue: 0,
             rtt_ms: Window::default(),
             unit_ms: Window::default(),
@@ -125,9 +127,14 @@ impl Profile {
         self.hour.record(now, well);
     }
 
+    /// Its command has ended so often without an answer in between.
+    pub fn crashed(&mut self, ends: u32) {
+        self.ends = ends;
+    }
+
     /// What context the agent says that it has loaded.
-    pub fn loaded(&mut self, context: Digest) {
-        self.context = Some(context);
+    pub fn loaded(&mut self, context: Option<Digest>) {
+        self.context = context;
     }
 
     /// Sets the agent aside, or releases it.
@@ -224,6 +231,7 @@ impl Profile {
             spiking: self
                 .newest_ms()
                 .is_some_and(|z| self.baseline_since.is_some() && z > SPIKE * self.baseline_ms),
+            crashing: self.ends > 1,
         }
     }
 
@@ -234,7 +242,7 @@ impl Profile {
         match self.quarantined {
             true => State::Quarantined,
             false if is_silent => State::Offline,
-            false if flags.slow || flags.spiking => State::Degraded,
+            false if flags.slow || flags.spiking || flags.crashing => State::Degraded,
             false => State::Active,
         }
     }

@@ -168,7 +168,7 @@ fn the_hour_and_the_context_are_told_as_they_are() {
     assert_eq!((profile.reliability(NOW), profile.context()), (None, None));
     profile.ended(true, NOW);
     profile.ended(false, NOW);
-    profile.loaded(Digest([7; 32]));
+    profile.loaded(Some(Digest([7; 32])));
     assert_eq!(profile.reliability(NOW), Some(0.5));
     assert_eq!(profile.context(), Some(Digest([7; 32])));
 }

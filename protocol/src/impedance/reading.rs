@@ -87,7 +87,7 @@ mod tests {
         let now = Micros::from_secs(9);
         let mut profile = Profile::new(Class::Human);
         profile.heard(2, now);
-        profile.loaded(Digest([1; 32]));
+        profile.loaded(Some(Digest([1; 32])));
         profile.ended(true, now);
         let reading = Reading::of(&profile, place, vec![Label::new("ethics")?], now);
         assert_eq!((reading.state, reading.queue), (State::Active, 2));

@@ -25,7 +25,7 @@ use super::profile::OFFLINE_AFTER;
 use super::reading::Reading;
 use super::score::{Score, State};
 use super::summary::{Cluster, Tally};
-use crate::ids::{Label, NodeId, Place};
+use crate::ids::{AgentName, Label, Place};
 use crate::trust::item::CAPS_MAX;
 use crate::units::Micros;
 
@@ -35,7 +35,7 @@ pub struct Candidate {
     /// Z in whole milliseconds at weight 1, not capped.
     pub z_ms: u32,
     /// Who.
-    pub agent: NodeId,
+    pub agent: AgentName,
 }
 
 /// What a message needs of whom it goes to.
@@ -101,7 +101,7 @@ enum Key {
 /// The registry. See the module's documentation.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
-    rows: BTreeMap<NodeId, Row>,
+    rows: BTreeMap<AgentName, Row>,
     sets: BTreeMap<Key, BTreeSet<Candidate>>,
 }
 
@@ -117,12 +117,12 @@ impl Registry {
     }
 
     /// The newest reading of an agent.
-    pub fn get(&self, agent: &NodeId) -> Option<&Reading> {
+    pub fn get(&self, agent: &AgentName) -> Option<&Reading> {
         self.rows.get(agent).map(|row| &row.reading)
     }
 
     /// All agents in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&NodeId, &Reading)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&AgentName, &Reading)> {
         self.rows.iter().map(|(agent, row)| (agent, &row.reading))
     }
 
@@ -175,7 +175,7 @@ impl Registry {
 
     /// Takes what was told of `agent` at `now`. Of more than [`CAPS_MAX`] capabilities the first
     /// that many in order count.
-    pub fn update(&mut self, agent: NodeId, mut reading: Reading, now: Micros) {
+    pub fn update(&mut self, agent: AgentName, mut reading: Reading, now: Micros) {
         reading.capabilities.sort_unstable();
         reading.capabilities.dedup();
         reading.capabilities.truncate(CAPS_MAX);
@@ -200,7 +200,7 @@ impl Registry {
     }
 
     /// Forgets an agent; false if it was not known.
-    pub fn remove(&mut self, agent: &NodeId) -> bool {
+    pub fn remove(&mut self, agent: &AgentName) -> bool {
         let Some(row) = self.rows.remove(agent) else {
             return false;
         };
@@ -217,13 +217,13 @@ impl Registry {
 
     /// Who was not told of for [`OFFLINE_AFTER`] goes offline; gives those that just did. Ask
     /// once a second or so: O(agents).
-    pub fn expire(&mut self, now: Micros) -> Vec<NodeId> {
+    pub fn expire(&mut self, now: Micros) -> Vec<AgentName> {
         let is_silent = |row: &Row| {
             let is_live = row.reading.is_live();
             is_live && now.since(row.told_at) > OFFLINE_AFTER
         };
         let silent = self.rows.iter().filter(|(_, row)| is_silent(row));
-        let silent: Vec<NodeId> = silent.map(|(agent, _)| *agent).collect();
+        let silent: Vec<AgentName> = silent.map(|(agent, _)| *agent).collect();
         for agent in &silent {
             if let Some(row) = self.rows.get(agent) {
                 let (told_at, state) = (row.told_at, State::Offline);
@@ -235,6 +235,14 @@ impl Registry {
             }
         }
         silent
+    }
+
+    /// Those that are offline, and of which nothing was told for longer than `span`.
+    pub fn silent(&self, span: Micros, now: Micros) -> Vec<AgentName> {
+        let is_silent =
+            |row: &Row| row.reading.state == State::Offline && now.since(row.told_at) > span;
+        let silent = self.rows.iter().filter(|(_, row)| is_silent(row));
+        silent.map(|(agent, _)| *agent).collect()
     }
 
     /// Those of `candidates` that meet `need`, as far as its cap.
@@ -253,7 +261,7 @@ impl Registry {
     }
 }
 
-fn candidate(agent: NodeId, reading: &Reading) -> Candidate {
+fn candidate(agent: AgentName, reading: &Reading) -> Candidate {
     Candidate {
         z_ms: reading.z_ms,
         agent,

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use proptest::prelude::*;
 
 use super::*;
+use crate::ids::NodeId;
 use crate::impedance::Flags;
 use crate::units::{Noise, Seeded};
 
@@ -21,10 +22,13 @@ fn place(n: usize) -> Place {
     }
 }
 
-fn node(n: usize) -> NodeId {
+fn node(n: usize) -> AgentName {
     let mut id = [0; 32];
     id[..8].copy_from_slice(&(n as u64).to_be_bytes());
-    NodeId(id)
+    AgentName {
+        node: NodeId(id),
+        agent: Label::new("e").expect("a name"),
+    }
 }
 
 fn reading(class: Class, at: usize, z_ms: u32, can: &[&str]) -> Reading {
@@ -53,8 +57,8 @@ fn of(agents: impl IntoIterator<Item = Reading>) -> Registry {
 }
 
 fn names(candidates: Vec<Candidate>) -> Vec<usize> {
-    let number = |id: NodeId| {
-        id.0[..8]
+    let number = |id: AgentName| {
+        id.node.0[..8]
             .iter()
             .fold(0, |n, byte| n << 8 | usize::from(*byte))
     };

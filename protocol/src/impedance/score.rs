@@ -101,6 +101,9 @@ pub struct Flags {
     pub unstable: bool,
     /// It takes more than twice what it took over the last hour.
     pub spiking: bool,
+    /// Its command ended, was started again, and ended again before it answered anything.
+    #[serde(default)]
+    pub crashing: bool,
 }
 
 /// Whether an agent is given work (seed 2.3, `operational_state`).
@@ -109,7 +112,7 @@ pub struct Flags {
 pub enum State {
     /// Heard, and as fast as it was.
     Active,
-    /// Heard, but slow or spiking: routed around.
+    /// Heard, but slow, spiking or crashing: routed around.
     Degraded,
     /// Not heard for longer than the detector's word stands.
     Offline,

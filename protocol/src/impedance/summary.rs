@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::histogram::Histogram;
 use super::reading::Reading;
 use super::score::{Score, State};
-use crate::ids::{ClusterId, NodeId, Place, SectorId};
+use crate::ids::{AgentName, ClusterId, Place, SectorId};
 
 /// A sector is healthy when more than this share of its agents is active (seed 4.3).
 pub const HEALTHY: f64 = 0.95;
@@ -28,10 +28,10 @@ pub struct Ranked {
     /// Its score.
     pub score: Score,
     /// Who.
-    pub agent: NodeId,
+    pub agent: AgentName,
 }
 
-/// What merges. 536 bytes here; on the wire the histogram's empty bins cost nothing.
+/// What merges. 592 bytes here; on the wire the histogram's empty bins cost nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// All agents.
@@ -50,7 +50,7 @@ pub struct Tally {
 
 impl Tally {
     /// Counts an agent.
-    pub fn add(&mut self, agent: NodeId, reading: &Reading) {
+    pub fn add(&mut self, agent: AgentName, reading: &Reading) {
         self.count = self.count.saturating_add(1);
         let is_active = reading.state == State::Active;
         self.active = self.active.saturating_add(u32::from(is_active));

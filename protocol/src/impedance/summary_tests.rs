@@ -1,7 +1,7 @@
 //! Summaries of small meshes beside what a scan of all agents gives.
 
 use super::*;
-use crate::ids::{BadLabel, Label};
+use crate::ids::{BadLabel, Label, NodeId};
 use crate::impedance::{Class, Flags};
 use crate::units::{Noise, Seeded};
 
@@ -29,10 +29,13 @@ fn reading(place: Place, state: State, z_ms: u32) -> Reading {
     }
 }
 
-fn node(n: usize) -> NodeId {
+fn node(n: usize) -> AgentName {
     let mut id = [0; 32];
     id[..8].copy_from_slice(&(n as u64).to_be_bytes());
-    NodeId(id)
+    AgentName {
+        node: NodeId(id),
+        agent: Label::new("e").expect("a name"),
+    }
 }
 
 /// One cluster with agents of these states and Z.
@@ -195,6 +198,6 @@ fn a_cluster_of_thirty_fits_a_gossip_frame_and_comes_back() -> Result<(), BadLab
     let bytes = rmp_serde::to_vec_named(&sent).unwrap_or_default();
     assert!(!bytes.is_empty() && bytes.len() < 400, "{}", bytes.len());
     assert_eq!(rmp_serde::from_slice(&bytes).ok(), Some(sent));
-    assert_eq!(size_of::<Tally>(), 536);
+    assert_eq!(size_of::<Tally>(), 592);
     Ok(())
 }

@@ -2,11 +2,12 @@
 //! that the word of thirty thousand fits a frame, and what does not fit is counted.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::order::AgentName;
+use crate::ids::AgentName;
 
 /// Most bytes of one answer.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
@@ -64,6 +65,41 @@ impl Answers {
         Answers { groups, left_out }
     }
 
+    /// Adds one agent's, to groups that stand in the order of their answers. Whether nobody had
+    /// said that before.
+    pub(super) fn add(&mut self, one: AgentName, answer: ByteBuf) -> bool {
+        match self.groups.binary_search_by(|it| it.answer.cmp(&answer)) {
+            Ok(at) => {
+                let group = &mut self.groups[at];
+                group.many = group.many.saturating_add(1);
+                group.one = group.one.min(one);
+                false
+            }
+            Err(at) => {
+                let many = 1;
+                self.groups.insert(at, Group { answer, many, one });
+                true
+            }
+        }
+    }
+
+    /// How many gave which answer, that stands there as a number.
+    pub(super) fn sums(&self) -> Vec<(u64, u32)> {
+        let groups = self.groups.iter();
+        groups.map(|it| (number(&it.answer), it.many)).collect()
+    }
+
+    /// Those that are not in `sums`.
+    pub(super) fn without(mut self, sums: &[(u64, u32)]) -> Answers {
+        for group in &mut self.groups {
+            let number = number(&group.answer);
+            let before = sums.iter().find(|it| it.0 == number);
+            group.many -= before.map_or(0, |it| it.1.min(group.many));
+        }
+        self.groups.retain(|it| it.many > 0);
+        self
+    }
+
     /// As much of it as fits a frame.
     #[must_use]
     pub fn cut(mut self) -> Answers {
@@ -99,6 +135,14 @@ impl Answers {
     }
 }
 
+/// A number for an answer. Two with the same one can be made; whoever does hides an answer of its
+/// own that came late.
+fn number(answer: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(answer);
+    hasher.finish()
+}
+
 /// Why an agent is not ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Why {
@@ -113,6 +157,18 @@ pub enum Why {
         /// How long there was, milliseconds.
         available_ms: u32,
     },
+}
+
+impl Why {
+    /// A contradiction, in the agent's words, as many as are taken.
+    pub fn conflict(why: &str) -> Self {
+        Why::Conflict(beginning(why, REASON_BYTES_MAX))
+    }
+
+    /// A loss, in words, as many as are taken.
+    pub fn lost(why: &str) -> Self {
+        Why::Lost(beginning(why, REASON_BYTES_MAX))
+    }
 }
 
 /// Agents that are not ready, by name.

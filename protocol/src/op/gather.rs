@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::order::AGENTS_MAX;
+use super::census::AGENTS_MAX;
 use super::quorum::{Decision, Tally};
 use crate::units::Micros;
 
@@ -24,6 +24,8 @@ pub struct Config {
     pub window: Micros,
     /// How many of a thousand expected agents must be ready. Default 950.
     pub minimum: u32,
+    /// Whether it goes on when the decision is certain, for the answers' own sake. Default no.
+    pub patient: bool,
 }
 
 impl Default for Config {
@@ -31,6 +33,7 @@ impl Default for Config {
         Self {
             window: Micros::from_millis(500),
             minimum: 950,
+            patient: false,
         }
     }
 }
@@ -261,6 +264,23 @@ impl<K: Ord + Copy> Gather<K> {
         owing.map(|(key, _)| *key)
     }
 
+    /// Several sources say what they have at once: it is decided when all of them are counted.
+    /// What contradicts is left out.
+    pub fn said_all(
+        &mut self,
+        words: impl IntoIterator<Item = (K, u32, Part)>,
+        now: Micros,
+    ) -> Vec<Output> {
+        let in_time = !self.over && now < self.next_deadline();
+        let words = words.into_iter();
+        let answers =
+            words.filter_map(|(key, many, part)| self.said(key, many, part, in_time).ok());
+        let answers = answers.fold(0u32, u32::saturating_add);
+        let done = self.outcome(now).map(Output::Done);
+        let late = (!in_time && answers > 0).then_some(Output::Late(answers));
+        done.into_iter().chain(late).collect()
+    }
+
     /// Takes an input; what follows, in this order. Of an operation without agents nothing
     /// does: there is nothing to decide, and whoever asks refuses it first.
     ///
@@ -341,6 +361,9 @@ impl<K: Ord + Copy> Gather<K> {
 
     /// The decision, if no answer can change it or the success any more.
     fn certain(&self) -> Option<Decision> {
+        if self.config.patient && self.open > 0 {
+            return None;
+        }
         let open = u32::try_from(self.open).unwrap_or(u32::MAX);
         let decision = self.tally.certain(open)?;
         let best = Tally {

@@ -6,30 +6,57 @@
 //! | `gather.rs` | the count, until it is certain or the window closes |
 //! | `answers.rs` | equal answers together, and who is not ready |
 //! | `order.rs` | what nodes say to each other about it |
+//! | `census.rs` | how many agents of which kind there are, and who of them is asked |
 //! | `machine.rs` | one node's part in it: down to the agents, and up again; `running.rs`: in one of them |
+//! | `carrying.rs` | a question at one node: whom it asks, and what its agents say |
+//! | `around.rs` | who stands around the node, and what it has beneath it |
+//! | `readings.rs` | what is known of each agent here and beneath |
+//! | `kpi.rs` | what operations came to, and how long agents were there |
+//! | `task.rs` | one piece of work for one agent after another, with one effect |
+//! | `hosted.rs` | its own agents, and what was measured of each |
+//! | `arriving.rs` | when each of them is asked, so that all are READY at T |
 
 pub mod answers;
+mod around;
+mod arriving;
+mod carrying;
+pub mod census;
 pub mod gather;
+mod heard;
+mod hosted;
+mod kept;
+pub mod kpi;
 pub mod machine;
 pub mod order;
 pub mod quorum;
+pub mod readings;
 mod running;
+pub mod task;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use machine::Operations;
-pub use order::{AgentName, OperationId, Order, Select};
+pub use self::census::Select;
+pub use self::machine::Operations;
+pub use self::order::{OperationId, Order, Priority, Request, Verb};
+pub use crate::ids::AgentName;
 
 use self::answers::{Answers, Unready};
 use self::gather::Outcome;
 use self::order::QUESTION_BYTES_MAX;
 use self::quorum::Tally;
-use crate::ids::{Incarnation, Label, NodeId};
+use crate::arrival::reliability::Table;
+use crate::ids::{Digest, Incarnation, Label, NodeId, Place};
+use crate::impedance::Class;
 use crate::units::Micros;
 
 /// Operations under way at one node at once.
 pub const RUNNING_MAX: usize = 64;
+/// How many operations may be under way for one more of this priority to begin.
+pub const fn room_on(priority: Priority) -> usize {
+    RUNNING_MAX * (priority.lane() + 1) / Priority::LANES
+}
+
 /// The longest window.
 pub const WINDOW_MAX: Micros = Micros::from_secs(300);
 
@@ -38,8 +65,12 @@ pub const WINDOW_MAX: Micros = Micros::from_secs(300);
 pub struct Agent {
     /// Its name here.
     pub name: Label,
+    /// What kind of agent it is.
+    pub class: Class,
     /// What it can do.
     pub capabilities: Vec<Label>,
+    /// The hash of what its answers come from besides the question, where that is known.
+    pub context: Option<Digest>,
 }
 
 /// What an agent said.
@@ -53,35 +84,73 @@ pub enum Said {
     Lost(String),
 }
 
+/// What an agent took for a question.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Took {
+    /// Until it began.
+    pub waited: Micros,
+    /// From then on.
+    pub worked: Micros,
+}
+
+/// When all are to be READY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Each as soon as it can; the window is from now on.
+    Now,
+    /// At T, so long from now; the window is around it.
+    In(Micros),
+    /// At the first T at which nineteen of twenty can be, no later than this.
+    Auto {
+        /// From now.
+        limit: Micros,
+    },
+}
+
+/// What is asked, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// Who is asked.
+    pub select: Select,
+    /// What.
+    pub request: Request,
+    /// The whole window, and what a success is.
+    pub config: gather::Config,
+    /// When they are to be READY.
+    pub when: When,
+}
+
 /// What happens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// Time has passed. Due at [`Operations::next_deadline`].
     Tick,
     /// Who stands around this node in the tree: its parent and the run of it that was heard
     /// last, and its children that live.
     Around(Option<(NodeId, Incarnation)>, BTreeSet<NodeId>),
+    /// How long a word of the parent is on its way, at least.
+    Delay(Micros),
+    /// Where this node stands.
+    Place(Place),
     /// The agents that this node hosts.
     Agents(Vec<Agent>),
-    /// Somebody asks here; the ticket comes back with the answer.
-    Begin {
-        /// The asker's own number.
-        ticket: u64,
-        /// Who is asked.
-        select: Select,
-        /// What is asked.
-        question: Vec<u8>,
-        /// For how long, and what a success is.
-        config: gather::Config,
-    },
+    /// Somebody asks here; the number, the asker's own, comes back with the answer.
+    Begin(u64, Box<Question>),
+    /// Whoever asked with this number waits no more.
+    Left(u64),
     /// A neighbour in the tree said this.
     Order(NodeId, Order),
-    /// An agent of this node said this.
-    Answered(OperationId, Label, Said),
+    /// An agent of this node said this, and took so long, if it worked on it.
+    Answered(OperationId, Label, Said, Option<Took>),
+    /// An agent of this node gave back an echo after the first span, of which it held it for the
+    /// second.
+    Echoed(Label, Micros, Micros),
+    /// The command of an agent of this node has ended so often without an answer in between.
+    Crashed(Label, u32),
 }
 
 /// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Output {
     /// To a neighbour in the tree.
     Send(NodeId, Order),
@@ -92,7 +161,7 @@ pub enum Output {
         /// Which agent.
         agent: Label,
         /// What.
-        question: Arc<[u8]>,
+        request: Arc<Request>,
         /// How much of the window is left.
         within: Micros,
     },
@@ -104,8 +173,8 @@ pub enum Output {
     Progress(u64, Tally),
     /// To whoever asked: how it ended.
     Done(u64, Box<Report>),
-    /// To whoever asked: so many more answered after that.
-    Late(u64, u32),
+    /// To whoever asked: so many more answered after that, and what all who did have said.
+    Late(u64, u32, Answers),
 }
 
 /// Why an operation was not begun.
@@ -114,9 +183,12 @@ pub enum Refusal {
     /// There is no agent that could be asked.
     #[error("no agent beneath this node can be asked that")]
     Nobody,
-    /// Too many are under way.
-    #[error("{RUNNING_MAX} operations are under way already")]
-    Busy,
+    /// Too many are under way for the lane.
+    #[error("{} operations are under way, and priority {} has room for no more", room_on(*.0), .0.lane())]
+    Busy(Priority),
+    /// Nobody can arrive then.
+    #[error("all are to be ready in {} ms: 10 ms at the soonest, and 300 s at the latest with half the window", .0.as_millis())]
+    BadTime(Micros),
     /// The question is too long.
     #[error("a question has at most {QUESTION_BYTES_MAX} bytes, this one has {0}")]
     TooLarge(usize),
@@ -133,4 +205,6 @@ pub struct Report {
     pub answers: Answers,
     /// Who is not ready, as far as they are known by name.
     pub unready: Unready,
+    /// How near to T they were; where there was no T, to what was expected of each.
+    pub arrivals: Box<Table>,
 }

@@ -1,11 +1,14 @@
 //! Running: one operation at one node. What its agents and its children said, and what of that
 //! was passed on.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::answers::{Answers, Group, REASON_BYTES_MAX, Unready, Why, beginning};
-use super::gather::{self, Gather, Outcome};
-use super::order::Said as Told;
+use super::answers::{Unready, Why};
+use super::arriving::Arriving;
+use super::carrying::Whom;
+use super::gather::{self, Gather, Outcome, Part};
+use super::heard::Heard;
+use super::order::{Request, Said as Told};
 use super::{AgentName, OperationId, Order, Output, Report, Said};
 use crate::ids::{Label, NodeId};
 use crate::units::Micros;
@@ -24,6 +27,8 @@ pub(super) enum Source {
     Agent(Label),
     /// A child, for all that is beneath it.
     Child(NodeId),
+    /// This node itself.
+    Node,
 }
 
 /// For whom an operation is carried out here.
@@ -39,25 +44,30 @@ pub(super) enum For {
 #[derive(Debug, Clone)]
 pub(super) struct Running {
     whose: For,
+    pub request: Arc<Request>,
+    pub arriving: Arriving,
+    pub whom: Whom,
     gather: Gather<Source>,
     ends: Micros,
     pace: Micros,
-    answers: BTreeMap<Source, Answers>,
-    /// Of those.
-    bytes: usize,
-    unready: BTreeMap<Source, Unready>,
+    pub heard: Heard,
     /// Since when something is known that was not passed on, and when the last of it came.
     unsaid: Option<(Micros, Micros)>,
     /// How it ended, until that is told to the asker.
     done: Option<Outcome>,
+    /// Whoever asked has gone.
+    abandoned: bool,
+    /// Answers that came after it, until that is told to the asker.
+    late: u32,
     over: bool,
-    /// What was said is kept no more: nobody is told of it again.
-    closed: bool,
 }
 
 impl Running {
     pub fn new(
         whose: For,
+        request: Arc<Request>,
+        arriving: Arriving,
+        whom: Whom,
         config: gather::Config,
         sources: Vec<(Source, u32)>,
         now: Micros,
@@ -68,27 +78,35 @@ impl Running {
         let pace = pace.max(shortest).min(longest);
         Self {
             whose,
+            request,
+            arriving,
+            whom,
             gather: Gather::new(config, sources, now),
             ends: now + config.window,
             pace,
-            answers: BTreeMap::new(),
-            bytes: 0,
-            unready: BTreeMap::new(),
+            heard: Heard::default(),
             // Where nobody is asked, that is all there is to say.
             unsaid: nobody.then_some((now, now)),
             done: None,
+            abandoned: false,
+            late: 0,
             over: false,
-            closed: false,
         }
     }
 
+    /// When [`Self::tell`] or the agents' schedule has anything to do.
     pub fn next_deadline(&self) -> Micros {
-        let ends = if self.closed {
+        let settled = self.unsaid.is_some() && self.gather.is_settled();
+        if settled || self.done.is_some() || (self.abandoned && !self.over) {
+            return Micros::ZERO;
+        }
+        let ends = if self.heard.is_closed() {
             Micros::NEVER
         } else {
             self.ends
         };
-        self.say_at().min(ends)
+        let arriving = self.arriving.next_deadline();
+        self.say_at().min(ends).min(arriving)
     }
 
     /// When what is known is passed on.
@@ -120,85 +138,94 @@ impl Running {
     }
 
     /// Counts. False when the input is not taken.
-    pub fn input(
-        &mut self,
-        input: gather::Input<Source>,
-        now: Micros,
-        out: &mut Vec<Output>,
-    ) -> bool {
+    pub fn input(&mut self, input: gather::Input<Source>, now: Micros) -> bool {
         let Ok(outputs) = self.gather.handle(input, now) else {
             return false;
         };
-        self.learned(now);
-        for output in outputs {
-            match (output, self.whose) {
-                (gather::Output::Done(outcome), _) => self.done = Some(outcome),
-                (gather::Output::Late(many), For::Asker(ticket)) => {
-                    out.push(Output::Late(ticket, many));
-                }
-                // The asker's count decides who is late.
-                (gather::Output::Late(_), For::Parent(_)) => {}
-            }
-        }
+        self.follow(outputs, now);
         true
     }
 
-    /// Keeps what an agent of this node said; see [`Self::note_all`].
-    pub fn note(&mut self, source: Source, one: AgentName, said: Said, room: usize) {
-        let short = |why: &str| beginning(why, REASON_BYTES_MAX);
-        let (answers, why) = match said {
-            Said::Ready(answer) => {
-                let group = Group {
-                    answer: answer.into(),
-                    many: 1,
-                    one,
-                };
-                let answers = Answers {
-                    groups: vec![group],
-                    left_out: 0,
-                };
-                (answers, None)
-            }
-            Said::Conflict(why) => (Answers::default(), Some(Why::Conflict(short(&why)))),
-            Said::Lost(why) => (Answers::default(), Some(Why::Lost(short(&why)))),
-        };
-        let unready = Unready {
-            named: why.map(|why| (one, why)).into_iter().collect(),
-            more: 0,
-        };
-        self.note_all(source, answers, unready, room);
-    }
-
-    /// Keeps what a source said, in place of what it said before; of its answers that do not
-    /// find room only how many they are.
-    pub fn note_all(&mut self, source: Source, answers: Answers, unready: Unready, room: usize) {
-        if self.closed {
+    /// At T, those that held count.
+    pub fn release(&mut self, now: Micros) {
+        let held = self.arriving.release(now);
+        if held.is_empty() {
             return;
         }
-        let answers = match answers.bytes() <= room {
-            true => answers,
-            false => Answers {
-                left_out: u32::try_from(answers.many()).unwrap_or(u32::MAX),
-                groups: Vec::new(),
-            },
-        };
-        self.bytes += answers.bytes();
-        if let Some(before) = self.answers.insert(source, answers) {
-            self.bytes -= before.bytes();
+        self.heard.release();
+        let ready = |agent| (Source::Agent(agent), 1, Part::READY);
+        let outputs = self.gather.said_all(held.into_iter().map(ready), now);
+        self.follow(outputs, now);
+    }
+
+    /// Whoever asked waits no more: it is over.
+    pub fn left(&mut self, ticket: u64, now: Micros) {
+        if self.whose == For::Asker(ticket) && !self.over {
+            self.ends = now;
+            self.input(gather::Input::Tick, now);
+            self.done = None;
+            self.abandoned = true;
         }
-        self.unready.insert(source, unready);
+    }
+
+    fn follow(&mut self, outputs: Vec<gather::Output>, now: Micros) {
+        self.learned(now);
+        for output in outputs {
+            match (output, self.whose) {
+                (gather::Output::Done(outcome), For::Asker(_)) => self.done = Some(outcome),
+                (gather::Output::Late(many), For::Asker(_)) => self.late += many,
+                // The asker's count decides, and who is late.
+                (_, For::Parent(_)) => {}
+            }
+        }
+    }
+
+    /// Counts one of this node.
+    pub fn count(&mut self, source: Source, part: Part, now: Micros) {
+        self.input(gather::Input::Said(source, 1, part), now);
+    }
+
+    /// An agent of this node has said what became of it; its answer is kept if there is `room`.
+    pub fn said(&mut self, one: AgentName, said: Said, room: usize, now: Micros) {
+        match said {
+            Said::Ready(answer) => {
+                let holds = self.arriving.holds(one.agent, now);
+                self.heard.answered(one, answer.into(), holds, room);
+                if !holds {
+                    self.count(Source::Agent(one.agent), Part::READY, now);
+                }
+            }
+            Said::Conflict(why) => self.misses(one, Part::CONFLICT, Why::conflict(&why), now),
+            Said::Lost(why) => self.misses(one, Part::LOST, Why::lost(&why), now),
+        }
+    }
+
+    /// An agent of this node is not ready, for a reason that is kept.
+    pub fn misses(&mut self, one: AgentName, part: Part, why: Why, now: Micros) {
+        self.count(Source::Agent(one.agent), part, now);
+        self.heard.misses(one, why);
+    }
+
+    /// Whether all agents were asked at once.
+    pub fn is_cascade(&self) -> bool {
+        self.whom == Whom::All && !self.arriving.is_timed()
+    }
+
+    /// When the window closes.
+    pub fn ends(&self) -> Micros {
+        self.ends
     }
 
     /// Bytes of answers that are kept.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.heard.bytes()
     }
 
     /// Says what is to be said by now. True when the operation is over with this.
     pub fn tell(&mut self, operation: OperationId, now: Micros, out: &mut Vec<Output>) -> bool {
         // The window closes without a word of anybody.
         if !self.over && now >= self.ends {
-            self.input(gather::Input::Tick, now, out);
+            self.input(gather::Input::Tick, now);
         }
         let settled = self.gather.is_settled();
         let due = self.unsaid.is_some() && (settled || now >= self.say_at());
@@ -213,7 +240,7 @@ impl Running {
             }
         };
         // A parent's window closes before ours, which began later.
-        if now >= self.ends {
+        if now >= self.ends && !self.heard.is_closed() {
             self.close();
         }
         let newly = over && !self.over;
@@ -230,17 +257,31 @@ impl Running {
         out: &mut Vec<Output>,
     ) -> bool {
         if self.over {
+            if self.late > 0 {
+                let answers = self.heard.answers();
+                out.push(Output::Late(
+                    ticket,
+                    std::mem::take(&mut self.late),
+                    answers,
+                ));
+            }
             self.unsaid = None;
             return false;
         }
+        if self.abandoned {
+            return true;
+        }
         if let Some(outcome) = self.done.take() {
+            self.arriving.close();
             let report = Report {
                 operation,
                 outcome,
-                answers: Answers::merged(self.answers.values()),
-                unready: Unready::merged(self.unready.values()),
+                answers: self.heard.answers(),
+                unready: self.unready_so_far(),
+                arrivals: self.heard.arrivals(self.arriving.table()),
             };
             out.push(Output::Done(ticket, Box::new(report)));
+            self.unsaid = self.unsaid.filter(|_| self.late > 0);
             self.close();
             return true;
         }
@@ -252,10 +293,8 @@ impl Running {
     }
 
     fn close(&mut self) {
-        self.closed = true;
-        self.answers.clear();
-        self.unready.clear();
-        self.bytes = 0;
+        self.arriving.close();
+        self.heard.close();
     }
 
     fn told(&self, operation: OperationId) -> Told {
@@ -263,8 +302,20 @@ impl Running {
             operation,
             expected: u32::try_from(self.gather.expected()).unwrap_or(u32::MAX),
             part: self.gather.sum(),
-            answers: Answers::merged(self.answers.values()).cut(),
-            unready: Unready::merged(self.unready.values()).cut(),
+            answers: self.heard.answers().cut(),
+            unready: self.unready_so_far().cut(),
+            arrivals: Some(self.heard.arrivals(self.arriving.table()))
+                .filter(|it| it.messages() > 0),
         }
+    }
+
+    /// Who is not ready, those of this node too that were asked and say nothing.
+    fn unready_so_far(&self) -> Unready {
+        let mut unready = self.heard.unready();
+        let silent = self.arriving.silent();
+        let silent = silent.map(|it| (it, Why::lost("it has not answered")));
+        unready.named.extend(silent);
+        unready.named.sort_by_key(|it| it.0);
+        unready
     }
 }

@@ -239,6 +239,14 @@ pub struct Deliver {
     pub id: u64,
     /// What to do.
     pub command: Command,
+    /// How long it had waited when it was sent, in whole milliseconds: what it says of times is
+    /// older by that.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub age_ms: u32,
+}
+
+fn is_zero(age_ms: &u32) -> bool {
+    *age_ms == 0
 }
 
 /// Everything up to `seq` has arrived.

@@ -235,6 +235,7 @@ impl Cast {
                 seq,
                 id: 40 + seq,
                 command,
+                age_ms: 0,
             })
         };
         let about = |seq, name, order| (name, None, to, deliver(seq, Command::Checkpoint(order)));
@@ -349,6 +350,7 @@ impl Cast {
             asked(12, "deliver_census", operations::census()),
             asked(13, "deliver_ask", operations::ask(self)),
             asked(14, "deliver_said", operations::said(self)),
+            asked(15, "deliver_readings", operations::readings(self)),
             (
                 "delivered",
                 None,

@@ -1,10 +1,14 @@
 //! What frames about operations say: a question to those that can `text`, and how far ten are.
 
-use chorus_protocol::ids::{Incarnation, Label};
+use chorus_protocol::arrival::reliability::{Outcome, Table};
+use chorus_protocol::ids::{Incarnation, Label, Place};
+use chorus_protocol::impedance::{Class, Flags, Reading, State};
 use chorus_protocol::op::answers::{Answers, Group, Unready, Why};
+use chorus_protocol::op::census::{Census, Group as Agents, Kind};
 use chorus_protocol::op::gather::Part;
-use chorus_protocol::op::order::{Ask, Census, Said};
-use chorus_protocol::op::{AgentName, OperationId, Order, Select};
+use chorus_protocol::op::order::{Ask, Said};
+use chorus_protocol::op::{AgentName, OperationId, Order, Request, Select};
+use chorus_protocol::units::Micros;
 
 use super::Cast;
 
@@ -21,21 +25,55 @@ fn operation(cast: &Cast) -> OperationId {
 }
 
 pub fn census() -> Order {
+    let mut able = Agents::default();
+    [15, 15, 400].into_iter().for_each(|it| able.add(it));
+    let mut others = Agents::default();
+    others.add(90);
     Order::Have(Census {
-        agents: 10,
-        by_capability: vec![(text(), 8)],
+        nodes: vec![1],
+        kinds: vec![
+            (Kind::new(Class::Edge, &[]), others),
+            (Kind::new(Class::Edge, &[text()]), able),
+        ],
     })
 }
 
 pub fn ask(cast: &Cast) -> Order {
-    Order::Ask(Ask {
+    Order::Ask(Box::new(Ask {
         operation: operation(cast),
         select: Select {
-            capability: Some(text()),
+            sample: Some(8),
+            ..Select::able(text())
         },
-        left_us: 500_000,
-        question: b"which version runs?".to_vec(),
-    })
+        left_us: 650_000,
+        arrive_us: Some(400_000),
+        request: Request::new(b"which version runs?".to_vec()),
+    }))
+}
+
+pub fn readings(cast: &Cast) -> Order {
+    let agent = AgentName {
+        node: cast.sender.id(),
+        agent: Label::new("e-1").expect("a name"),
+    };
+    let reading = Reading {
+        class: Class::Edge,
+        place: Place {
+            sector: Label::new("s1").expect("a name"),
+            cluster: Label::new("c2").expect("a name"),
+        },
+        state: State::Active,
+        z_ms: 17,
+        net_ms: 0.5,
+        unit_ms: 11.0,
+        queue: 0,
+        reliability: Some(0.75),
+        drift: 0.25,
+        flags: Flags::default(),
+        context: None,
+        capabilities: vec![text()],
+    };
+    Order::Readings(vec![(agent, reading)])
 }
 
 pub fn said(cast: &Cast) -> Order {
@@ -52,7 +90,18 @@ pub fn said(cast: &Cast) -> Order {
         would_need_ms: 900,
         available_ms: 500,
     };
+    let mut arrivals = Table::default();
+    let outcome = |error_us| Outcome {
+        confidence: 0.5,
+        error_us: Some(error_us),
+        is_hit: true,
+        idle: Some(Micros(9_000)),
+    };
+    [0, 0, 0, 0, 70]
+        .iter()
+        .for_each(|it| arrivals.record(&outcome(*it)));
     Order::Said(Said {
+        arrivals: Some(Box::new(arrivals)),
         operation: operation(cast),
         expected: 8,
         part: Part {

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chorus_protocol::ids::{Incarnation, Label, NodeId};
+use chorus_protocol::impedance::Class;
 use chorus_protocol::op::gather::Config;
-use chorus_protocol::op::{Agent, Input, Operations, Order, Output, Report, Said, Select};
+use chorus_protocol::op::{
+    Agent, Input, Operations, Order, Output, Question, Report, Request, Said, Select, Took, When,
+};
 use chorus_protocol::units::{Micros, Noise, Seeded};
 
 pub const HOP: Micros = Micros::from_millis(2);
@@ -89,7 +92,9 @@ impl Mesh {
         }
         let agents = agents.iter().map(|(name, can, _)| Agent {
             name: label(name),
+            class: Class::Edge,
             capabilities: can.iter().map(|it| label(it)).collect(),
+            context: None,
         });
         let agents = Input::Agents(agents.collect());
         self.give(node, agents);
@@ -132,8 +137,13 @@ impl Mesh {
                     operation, agent, ..
                 } => {
                     if let Does::Says(said, after_ms) = self.agents[&(n, agent)].clone() {
-                        let said = Input::Answered(operation, agent, said);
-                        self.later(Micros::from_millis(after_ms), n, What::Input(said));
+                        let worked = Micros::from_millis(after_ms);
+                        let took = Took {
+                            waited: Micros::ZERO,
+                            worked,
+                        };
+                        let said = Input::Answered(operation, agent, said, Some(took));
+                        self.later(worked, n, What::Input(said));
                     }
                 }
                 told => self.heard.push((self.now, told)),
@@ -185,17 +195,21 @@ impl Mesh {
     }
 
     pub fn ask(&mut self, select: Select, window: Micros) {
+        self.ask_when(select, window, When::Now);
+    }
+
+    pub fn ask_when(&mut self, select: Select, window: Micros, when: When) {
         let config = Config {
             window,
             ..Config::default()
         };
-        let begin = Input::Begin {
-            ticket: 7,
+        let question = Question {
             select,
-            question: b"?".to_vec(),
+            request: Request::new(b"?".to_vec()),
             config,
+            when,
         };
-        self.give(0, begin);
+        self.give(0, Input::Begin(7, Box::new(question)));
     }
 
     /// How it ended, and when. It ends once.
@@ -211,7 +225,7 @@ impl Mesh {
 
     pub fn late(&self) -> u32 {
         let late = self.heard.iter().filter_map(|(_, it)| match it {
-            Output::Late(7, many) => Some(*many),
+            Output::Late(7, many, _) => Some(*many),
             _ => None,
         });
         late.sum()

@@ -1,53 +1,40 @@
-//! The model of agents and their delays in `tests/vectors/arrival.json`: its parameters are read, its formulas are here.
+//! A model of agents and their delays: the parameters are those of `tests/vectors/arrival.json`, its formulas are here.
 
-use chorus_protocol::impedance::Class;
-use chorus_protocol::units::{Noise, Seeded};
-use serde_json::Value;
+use std::collections::BTreeMap;
 
-/// The file.
-pub fn vectors() -> Value {
-    let text = include_str!("../../../tests/vectors/arrival.json");
-    serde_json::from_str(text).expect("JSON")
-}
+use serde::Deserialize;
 
-/// A row of its classes; times in milliseconds.
-#[derive(Debug, Clone, Copy)]
+use crate::impedance::Class;
+use crate::units::{Noise, Seeded};
+
+/// The file's `classes`: by class, how many agents there are and how they behave.
+pub type Population = BTreeMap<Class, Parameters>;
+
+/// One class of agents; times in milliseconds, spreads of logarithms.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Parameters {
+    /// How many of them.
     pub agents: usize,
-    rtt_low: f64,
-    rtt_high: f64,
-    leg_sigma: f64,
-    drift_sd: f64,
-    processing: f64,
-    processing_sigma: f64,
-    queue_mean: f64,
-    wait_per_item: f64,
-    spike_probability: f64,
-    spike_scale: f64,
-}
-
-impl Parameters {
-    pub fn of(file: &Value, class: Class) -> Self {
-        let row = &file["classes"][class.to_string()];
-        let number = |name: &str| {
-            row[name]
-                .as_f64()
-                .unwrap_or_else(|| panic!("{class}: {name}"))
-        };
-        Self {
-            agents: number("agents") as usize,
-            rtt_low: number("rtt_median_ms_low"),
-            rtt_high: number("rtt_median_ms_high"),
-            leg_sigma: number("leg_sigma_log"),
-            drift_sd: number("drift_sd_log"),
-            processing: number("processing_base_ms"),
-            processing_sigma: number("processing_sigma_log"),
-            queue_mean: number("queue_mean"),
-            wait_per_item: number("wait_per_item_in_services"),
-            spike_probability: number("spike_probability"),
-            spike_scale: number("spike_scale_ms"),
-        }
-    }
+    /// The median round trip of an agent is drawn from here …
+    pub rtt_median_ms_low: f64,
+    /// … to here.
+    pub rtt_median_ms_high: f64,
+    /// Spread of one leg around the level of the moment.
+    pub leg_sigma_log: f64,
+    /// Spread of that level, which drifts from message to message.
+    pub drift_sd_log: f64,
+    /// Processing of a message of weight 0.
+    pub processing_base_ms: f64,
+    /// Its spread.
+    pub processing_sigma_log: f64,
+    /// Mean length of the queue.
+    pub queue_mean: f64,
+    /// What each message in the queue costs, in units of the processing time.
+    pub wait_per_item_in_services: f64,
+    /// How often something takes much longer, and …
+    pub spike_probability: f64,
+    /// … by about how much.
+    pub spike_scale_ms: f64,
 }
 
 /// One agent: what it is, and the two levels that drift.
@@ -65,11 +52,15 @@ pub struct Agent {
 /// What one message to it met; times in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Message {
+    /// Its payload's, 0 to 2.
     pub weight: f64,
     /// What the sender knew of the queue.
     pub queue: u16,
+    /// The round trip that an echo would have taken.
     pub rtt: f64,
+    /// In the queue.
     pub wait: f64,
+    /// Its own processing.
     pub processing: f64,
     /// From sending to READY.
     pub delay: f64,
@@ -78,27 +69,31 @@ pub struct Message {
 }
 
 impl Agent {
+    /// An agent of a class.
     pub fn new(class: Class, its: Parameters, noise: &mut Seeded) -> Self {
         let u = noise.uniform();
         let rtt_median = match class {
-            Class::Local => its.rtt_low * (its.rtt_high / its.rtt_low).powf(u),
-            _ => its.rtt_low + (its.rtt_high - its.rtt_low) * u,
+            Class::Local => {
+                its.rtt_median_ms_low * (its.rtt_median_ms_high / its.rtt_median_ms_low).powf(u)
+            }
+            _ => its.rtt_median_ms_low + (its.rtt_median_ms_high - its.rtt_median_ms_low) * u,
         };
         Self {
             its,
             rtt_median,
             forward_share: 0.5 + (0.08 * noise.gaussian()).clamp(-0.2, 0.2),
-            service: its.processing * (0.3 * noise.gaussian()).exp(),
-            x: its.drift_sd * noise.gaussian(),
+            service: its.processing_base_ms * (0.3 * noise.gaussian()).exp(),
+            x: its.drift_sd_log * noise.gaussian(),
             y: noise.gaussian(),
         }
     }
 
+    /// The next message to it; two levels drift on.
     pub fn next(&mut self, noise: &mut Seeded) -> Message {
         let its = self.its;
         let a = (-1.0f64 / 60.0).exp();
         let fresh = (1.0 - a * a).sqrt();
-        self.x = a * self.x + its.drift_sd * fresh * noise.gaussian();
+        self.x = a * self.x + its.drift_sd_log * fresh * noise.gaussian();
         self.y = a * self.y + fresh * noise.gaussian();
         let level = self.rtt_median * self.x.exp();
         let (forward, back) = (
@@ -110,7 +105,7 @@ impl Agent {
         let queue = poisson(lambda, noise);
         let left = (0..queue).filter(|_| noise.uniform() < 0.8).count() as u16;
         let found = left + poisson(0.2 * lambda, noise);
-        let item = its.wait_per_item * self.service;
+        let item = its.wait_per_item_in_services * self.service;
         let wait = if found == 0 {
             0.0
         } else {
@@ -120,9 +115,9 @@ impl Agent {
         let weight = 2.0 * noise.uniform();
         let factor = 1.0 + 0.5 * weight;
         let mut processing =
-            self.service * factor * (its.processing_sigma * noise.gaussian()).exp();
+            self.service * factor * (its.processing_sigma_log * noise.gaussian()).exp();
         if noise.uniform() < its.spike_probability / 2.0 {
-            processing += its.spike_scale * (0.5 * noise.gaussian()).exp();
+            processing += its.spike_scale_ms * (0.5 * noise.gaussian()).exp();
         }
         let sent = leg(forward, &its, noise);
         Message {
@@ -140,13 +135,13 @@ impl Agent {
 }
 
 fn leg(level: f64, its: &Parameters, noise: &mut Seeded) -> f64 {
-    let time = level * (its.leg_sigma * noise.gaussian()).exp();
+    let time = level * (its.leg_sigma_log * noise.gaussian()).exp();
     if noise.uniform() >= its.spike_probability / 2.0 {
         return time;
     }
     // What numpy calls Pareto begins at 0.
     let pareto = (1.0 - noise.uniform()).powf(-1.0 / 2.5) - 1.0;
-    time + 0.5 * its.spike_scale * pareto.min(20.0)
+    time + 0.5 * its.spike_scale_ms * pareto.min(20.0)
 }
 
 /// By counting exponential gaps (Knuth): the means here are small.

@@ -1,0 +1,133 @@
+//! What is altered on its way, claimed by a child, or said by a parent of yesterday.
+
+use std::collections::BTreeSet;
+
+use chorus_protocol::arrival::reliability::{Outcome, Table};
+use chorus_protocol::ids::{Incarnation, NodeId};
+use chorus_protocol::impedance::State;
+use chorus_protocol::op::order::{Ask, Said as Told};
+use chorus_protocol::op::{Input, OperationId, Order, Output, Request, Select};
+use chorus_protocol::units::Micros;
+
+use crate::mesh::{Mesh, id, ready};
+
+fn operation(origin: NodeId) -> OperationId {
+    OperationId {
+        origin,
+        run: Incarnation::new(0, 1),
+        number: 1,
+    }
+}
+
+#[test]
+fn a_question_that_is_not_what_was_sent_reaches_no_agent() {
+    let mut mesh = Mesh::new(&[None, Some(0)]);
+    mesh.host(1, &[("e", &[], ready("yes", 1))]);
+    let mut ran = |question: &[u8]| {
+        let ask = Ask {
+            operation: operation(NodeId([question.len() as u8; 32])),
+            select: Select::default(),
+            left_us: 500_000,
+            arrive_us: None,
+            request: Request {
+                question: question.to_vec(),
+                ..Request::new(b"sent".to_vec())
+            },
+        };
+        let node = mesh.nodes[1].as_mut().unwrap();
+        let order = Input::Order(id(0), Order::Ask(Box::new(ask)));
+        let outputs = node.handle(order, Micros::ZERO);
+        outputs.iter().any(|it| matches!(it, Output::Run { .. }))
+    };
+    assert!(ran(b"sent"));
+    assert!(!ran(b"other"));
+}
+
+#[test]
+fn a_child_tells_of_no_more_arrivals_than_it_has_agents() {
+    let mut mesh = Mesh::tree(1, 1);
+    mesh.host(2, &[("e", &[], ready("yes", 400))]);
+    mesh.run(Micros::from_millis(50));
+    mesh.ask(Select::default(), Micros::from_millis(500));
+    let mut table = Table::default();
+    (0..2).for_each(|_| {
+        table.record(&Outcome {
+            confidence: 0.5,
+            error_us: Some(0),
+            is_hit: true,
+            idle: None,
+        });
+    });
+    let lie = Told {
+        operation: operation(id(0)),
+        expected: 1,
+        part: Default::default(),
+        answers: Default::default(),
+        unready: Default::default(),
+        arrivals: Some(Box::new(table)),
+    };
+    mesh.give(0, Input::Order(id(1), Order::Said(lie)));
+    assert_eq!(mesh.nodes[0].as_ref().unwrap().refused(), 1);
+}
+
+#[test]
+fn a_parent_of_yesterday_takes_nobody_away_from_the_one_of_today() {
+    let mut mesh = crate::readings::placed();
+    mesh.run(mesh.now + Micros::from_secs(1));
+    let agent = crate::readings::name(6, "fast");
+    let root = mesh.nodes[0].as_ref().unwrap().readings().registry();
+    let reading = root.get(&agent).cloned().unwrap();
+    let mut rows = |from, state| {
+        let mut row = reading.clone();
+        row.state = state;
+        mesh.give(
+            0,
+            Input::Order(id(from), Order::Readings(vec![(agent, row)])),
+        );
+        crate::readings::state(&mesh, 0, &agent)
+    };
+    assert_eq!(rows(1, State::Active), Some(State::Active), "it has moved");
+    assert_eq!(rows(4, State::Offline), Some(State::Active));
+    assert_eq!(rows(1, State::Offline), Some(State::Offline));
+}
+
+#[test]
+fn what_late_answers_said_is_told() {
+    let mut mesh = Mesh::new(&[None]);
+    mesh.host(0, &[("slow", &[], ready("at last", 2_000))]);
+    mesh.ask(Select::default(), Micros::from_millis(500));
+    mesh.run(Micros::from_secs(3));
+    let late = mesh.heard.iter().filter_map(|(_, it)| match it {
+        Output::Late(7, 1, answers) => answers.groups.first(),
+        _ => None,
+    });
+    let said: BTreeSet<&[u8]> = late.map(|it| it.answer.as_slice()).collect();
+    assert_eq!(said, BTreeSet::from([&b"at last"[..]]));
+}
+
+#[test]
+fn what_was_in_time_is_not_told_as_late_though_the_node_beneath_says_it_again() {
+    let mut mesh = Mesh::new(&[None, Some(0)]);
+    let names: Vec<String> = (0..20).map(|n| format!("fast-{n}")).collect();
+    let fast = names
+        .iter()
+        .map(|it| (it.as_str(), &[][..], ready("soon", 1)));
+    let agents: Vec<_> = fast
+        .chain([("slow", &[][..], ready("at last", 900))])
+        .collect();
+    mesh.host(1, &agents);
+    mesh.run(Micros::from_secs(1));
+    // Twenty of twenty-one are enough, so it ends long before the window does.
+    mesh.ask(Select::default(), Micros::from_secs(3));
+    mesh.run(Micros::from_secs(6));
+    let told = mesh.heard.iter().filter_map(|(_, it)| match it {
+        Output::Late(_, many, answers) => Some((*many, answers.clone())),
+        _ => None,
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let (many, answers) = &told[0];
+    let groups = answers.groups.iter();
+    let said: Vec<_> = groups.map(|it| (it.answer.as_slice(), it.many)).collect();
+    assert_eq!((*many, said), (1, vec![(&b"at last"[..], 1)]));
+}
