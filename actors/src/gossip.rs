@@ -55,6 +55,8 @@ pub struct State {
     next_save: Micros,
     /// Who stands around, as the checkpoints were last told.
     around: Around,
+    /// How long a word of the parent is on its way, at least.
+    delay: Micros,
     /// Who has which name, for the log.
     roster: Arc<Roster>,
     arguments: Arguments,
@@ -85,6 +87,7 @@ impl Actor for GossipActor {
             noise,
             next_save,
             around: Around::default(),
+            delay: Micros::ZERO,
             roster,
             arguments,
         })
@@ -178,6 +181,13 @@ impl State {
     /// Tells the checkpoints and the operations who stands around, where that has changed.
     fn tell_around(&mut self) -> Result<(), ActorProcessingErr> {
         let around = self.machine.around();
+        let parent = around.parent.map(|it| it.0);
+        let delay = parent.map_or(Micros::ZERO, |it| self.machine.one_way(&it));
+        if delay != self.delay {
+            self.delay = delay;
+            let ring = &self.arguments.ring;
+            ring.operations(ToOperations::Delay(delay))?;
+        }
         if around == self.around {
             return Ok(());
         }

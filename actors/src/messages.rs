@@ -1,20 +1,24 @@
 //! What the actors of one node say to each other.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use chorus_protocol::gossip;
 use chorus_protocol::ids::{CurveKey, Digest, Incarnation, Label, NodeId};
 use chorus_protocol::memory::checkpoint::{self, Around, Coded, Cut, Name, Order, Refusal, What};
 use chorus_protocol::op;
+use chorus_protocol::op::census::Census;
 use chorus_protocol::trust::roster::Roster;
+use chorus_protocol::units::Micros;
 use chorus_protocol::wire::message::{Command, Enrol, Items, Message};
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::memory::ToMemory;
-use crate::operations::{OperationsView, Question};
+use crate::operations::{Look, OperationsView};
 use crate::transport::sockets::{DoorReply, Event, Incoming};
+use crate::worker::human::Inbox;
 
 /// The actors of one node, by what they own. They know each other in a circle,
 /// so each place is filled as its actor starts; a message to one that has not
@@ -33,6 +37,9 @@ pub struct Ring {
     pub checkpoints: OnceLock<ActorRef<ToCheckpoints>>,
     /// Operations, and the agents of this node.
     pub operations: OnceLock<ActorRef<ToOperations>>,
+    /// What agents of this node said, until the operations look at it: of each question that
+    /// one was given one thing.
+    said: Mutex<Vec<op::Input>>,
     /// The Lamport time, as the transport last said it.
     lamport: AtomicU64,
 }
@@ -65,6 +72,19 @@ impl Ring {
     /// To the operations.
     pub fn operations(&self, message: ToOperations) -> Result<(), ActorProcessingErr> {
         cast(&self.operations, message)
+    }
+    /// To the operations, from an agent of this node. What comes together is one message.
+    pub fn said(&self, said: op::Input) -> Result<(), ActorProcessingErr> {
+        let mut all = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(said);
+        match all.len() {
+            1 => self.operations(ToOperations::Said),
+            _ => Ok(()),
+        }
+    }
+    /// What agents of this node said since the last time.
+    pub fn take_said(&self) -> Vec<op::Input> {
+        std::mem::take(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }
     /// To the checkpoints.
     pub fn checkpoints(&self, message: ToCheckpoints) -> Result<(), ActorProcessingErr> {
@@ -107,6 +127,8 @@ pub enum ToTransport {
     Cut(u64),
     /// Time has passed.
     Tick,
+    /// An acknowledgement that could wait is due.
+    Acknowledge,
     /// What does it look like?
     Inspect(oneshot::Sender<TransportView>),
 }
@@ -126,6 +148,8 @@ pub struct TransportView {
     pub twins: Vec<NodeId>,
     /// A run of this node later than this one, if one was told of: its home is an older copy.
     pub later_run: Option<Incarnation>,
+    /// Nodes that do not acknowledge what they are sent, and how often it was sent in vain.
+    pub unheard: Vec<(NodeId, u32)>,
 }
 
 /// To the gossip actor.
@@ -173,14 +197,27 @@ pub enum ToOperations {
     Order(NodeId, op::Order),
     /// Others stand around this node.
     Around(Around),
-    /// An agent of this node said this.
-    Answered(op::OperationId, Label, op::Said),
+    /// How long a word of the parent is on its way, at least.
+    Delay(Micros),
+    /// Agents of this node said something: [`Ring::take_said`].
+    Said,
+    /// Time to send each agent an echo.
+    Echo,
+    /// An agent of this node gave back the echo that was sent then; what answers for it has
+    /// ended so often without an answer in between.
+    Echoed(Label, Instant, u32),
     /// Somebody asks, and is told there.
-    Begin(Question, mpsc::Sender<op::Output>),
+    Begin(Box<op::Question>, mpsc::Sender<op::Output>),
+    /// Looks at what is known of agents.
+    Read(Look),
     /// Time has passed.
     Tick,
     /// What does it look like?
     Inspect(oneshot::Sender<OperationsView>),
+    /// What agents are there?
+    Census(oneshot::Sender<Census>),
+    /// What waits for people?
+    Inbox(oneshot::Sender<Inbox>),
 }
 
 /// What came from outside for gossip: a frame, with the permit that is held until it has

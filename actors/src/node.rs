@@ -153,6 +153,7 @@ impl Node {
         let arguments = operations::Arguments {
             me: own,
             run: incarnation,
+            place: entry.place,
             agents: plan.agents,
             epoch,
             ring: ring.clone(),

@@ -1,15 +1,17 @@
 //! The operations' actor: owns the machine by which questions reach agents and answers come
 //! back, and the agents of this node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use chorus_protocol::ids::{Incarnation, Label, NodeId};
-use chorus_protocol::op::gather::Config;
-use chorus_protocol::op::order::Census;
-use chorus_protocol::op::{Agent, Input, Operations, Output, Select};
+use chorus_protocol::ids::{Incarnation, Label, NodeId, Place};
+use chorus_protocol::impedance::faults::{Fault, Kind};
+use chorus_protocol::op::census::Census;
+use chorus_protocol::op::kpi::Kpis;
+use chorus_protocol::op::readings::Readings;
+use chorus_protocol::op::{Agent, Input, Operations, Output, Question};
 use chorus_protocol::units::Micros;
 use chorus_protocol::wire::message::Command;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -17,12 +19,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::gossip::since;
 use crate::messages::{Ring, ToOperations, ToTransport};
-use crate::worker::{AgentPlan, ToWorker, WorkerActor};
+use crate::worker::human::Inbox;
+use crate::worker::{AgentPlan, Counts, Job, ToWorker, WorkerActor};
 
 /// What may wait for an asker: of progress only the newest matters, so more is dropped.
 const TOLD_MAX: usize = 64;
 /// So much of that is left for what matters.
 const TOLD_SPARE: usize = 8;
+/// Between two echoes to an agent, and how many it is sent at first, so that it is soon measured.
+const ECHO_EVERY: Duration = Duration::from_secs(5);
+const ECHOES_AT_FIRST: usize = 8;
 
 /// What the actor needs.
 #[derive(Debug)]
@@ -31,6 +37,8 @@ pub struct Arguments {
     pub me: NodeId,
     /// This run.
     pub run: Incarnation,
+    /// Where it stands.
+    pub place: Place,
     /// The agents that it hosts.
     pub agents: Vec<AgentPlan>,
     /// The origin of the monotonic clock.
@@ -42,14 +50,30 @@ pub struct Arguments {
 /// The operations as they stand.
 #[derive(Debug, Clone)]
 pub struct OperationsView {
+    /// This node.
+    pub me: NodeId,
+    /// When this was, by the clock of the readings.
+    pub now: Micros,
     /// The agents here and beneath.
     pub census: Census,
     /// The agents that this node hosts.
     pub agents: Vec<AgentPlan>,
     /// Words of others that were not taken.
     pub refused: u64,
-    /// Lines of agents' commands that are none.
+    /// Lines of agents' commands, and streams of models, that are none.
     pub malformed: u64,
+    /// Tokens of models' answers.
+    pub tokens: u64,
+    /// Questions whose window closed before their agent began with them.
+    pub expired: u64,
+    /// Agents beneath for which the registry has no room.
+    pub unlisted: u64,
+    /// What operations came to, and how long agents were there.
+    pub kpis: Kpis,
+    /// What is wrong with agents, as it was last looked at.
+    pub faults: Vec<Fault>,
+    /// The mean impedance of the agents here and beneath that answer, as it was last taken, ms.
+    pub mean_ms: Option<f64>,
 }
 
 /// The actor.
@@ -59,12 +83,17 @@ pub struct OperationsActor;
 /// What it owns.
 #[derive(Debug)]
 pub struct State {
+    me: NodeId,
     machine: Operations,
     plans: Vec<AgentPlan>,
     workers: BTreeMap<Label, ActorRef<ToWorker>>,
     askers: BTreeMap<u64, mpsc::Sender<Output>>,
     tickets: u64,
-    malformed: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+    /// What waits for people.
+    inbox: Inbox,
+    /// What is escalated, and was said in the log.
+    escalated: BTreeSet<(Kind, Place)>,
     /// When a tick is on its way to come.
     wakes_at: Micros,
     epoch: Instant,
@@ -81,28 +110,39 @@ impl Actor for OperationsActor {
         myself: ActorRef<ToOperations>,
         arguments: Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let malformed = Arc::new(AtomicU64::new(0));
+        let (counts, inbox) = (Arc::new(Counts::default()), Inbox::start());
         let mut workers = BTreeMap::new();
         for plan in &arguments.agents {
-            let start = (plan.clone(), arguments.ring.clone(), malformed.clone());
+            let (ring, inbox) = (arguments.ring.clone(), inbox.clone());
+            let start = (plan.clone(), ring, counts.clone(), inbox);
             let worker = Actor::spawn_linked(None, WorkerActor, start, myself.get_cell());
             workers.insert(plan.name, worker.await?.0);
         }
         let mut machine = Operations::new(arguments.me, arguments.run);
         let agents = arguments.agents.iter().map(|plan| Agent {
             name: plan.name,
+            class: plan.class,
             capabilities: plan.capabilities.clone(),
+            context: plan.backend.context(),
         });
         let now = since(arguments.epoch);
         // Nobody stands around it yet, so nothing follows.
+        machine.handle(Input::Place(arguments.place), now);
         machine.handle(Input::Agents(agents.collect()), now);
+        for _ in 0..ECHOES_AT_FIRST {
+            myself.cast(ToOperations::Echo)?;
+        }
+        myself.send_interval(ECHO_EVERY, || ToOperations::Echo);
         Ok(State {
+            me: arguments.me,
             machine,
             plans: arguments.agents,
             workers,
             askers: BTreeMap::new(),
             tickets: 0,
-            malformed,
+            counts,
+            inbox,
+            escalated: BTreeSet::new(),
             wakes_at: Micros::NEVER,
             epoch: arguments.epoch,
             ring: arguments.ring,
@@ -119,21 +159,37 @@ impl Actor for OperationsActor {
         let input = match message {
             ToOperations::Order(from, order) => Input::Order(from, order),
             ToOperations::Around(around) => Input::Around(around.parent, around.children),
-            ToOperations::Answered(operation, agent, said) => {
-                Input::Answered(operation, agent, said)
+            ToOperations::Delay(delay) => Input::Delay(delay),
+            ToOperations::Said => {
+                let said = state.ring.take_said();
+                return state.happened(&myself, said, now);
+            }
+            ToOperations::Echo => {
+                for worker in state.workers.values() {
+                    worker.cast(ToWorker::Echo(Instant::now()))?;
+                }
+                state.escalate();
+                // Where nothing happens the history goes on all the same.
+                Input::Tick
+            }
+            ToOperations::Echoed(agent, sent, ends) => {
+                let elapsed = Micros(u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX));
+                let echoed = Input::Echoed(agent, elapsed, Micros::ZERO);
+                let inputs = [echoed, Input::Crashed(agent, ends)];
+                return state.happened(&myself, inputs, now);
             }
             ToOperations::Begin(question, told) => {
                 // Who is late is told as long as anybody listens.
-                state.askers.retain(|_, asker| !asker.is_closed());
-                state.tickets += 1;
-                let ticket = state.tickets;
-                state.askers.insert(ticket, told);
-                Input::Begin {
-                    ticket,
-                    select: question.select,
-                    question: question.text,
-                    config: question.config,
+                let gone = state.askers.iter().filter(|it| it.1.is_closed());
+                for ticket in gone.map(|it| *it.0).collect::<Vec<_>>() {
+                    state.askers.remove(&ticket);
+                    for output in state.machine.handle(Input::Left(ticket), now) {
+                        state.perform(output)?;
+                    }
                 }
+                state.tickets += 1;
+                state.askers.insert(state.tickets, told);
+                Input::Begin(state.tickets, question)
             }
             ToOperations::Tick => {
                 // One that was overtaken by an earlier one counts as none.
@@ -144,28 +200,72 @@ impl Actor for OperationsActor {
             }
             ToOperations::Inspect(reply) => {
                 let _ = reply.send(OperationsView {
+                    me: state.me,
+                    now,
                     census: state.machine.census().clone(),
                     agents: state.plans.clone(),
                     refused: state.machine.refused(),
-                    malformed: state.malformed.load(Ordering::Relaxed),
+                    malformed: state.counts.malformed.load(Ordering::Relaxed),
+                    tokens: state.counts.tokens.load(Ordering::Relaxed),
+                    expired: state.counts.expired.load(Ordering::Relaxed),
+                    unlisted: state.machine.readings().dropped(),
+                    kpis: state.machine.readings().kpis().clone(),
+                    faults: state.machine.readings().faults().to_vec(),
+                    mean_ms: state.machine.readings().mean_ms(),
                 });
                 return Ok(());
             }
+            ToOperations::Census(reply) => {
+                let _ = reply.send(state.machine.census().clone());
+                return Ok(());
+            }
+            ToOperations::Inbox(reply) => {
+                let _ = reply.send(state.inbox.clone());
+                return Ok(());
+            }
+            ToOperations::Read(look) => {
+                (look.0)(state.machine.readings());
+                return Ok(());
+            }
         };
-        for output in state.machine.handle(input, now) {
-            state.perform(output)?;
-        }
-        let due = state.machine.next_deadline();
-        if due < state.wakes_at {
-            state.wakes_at = due;
-            let after = Duration::from_micros(due.since(since(state.epoch)).0);
-            myself.send_after(after, || ToOperations::Tick);
-        }
-        Ok(())
+        state.happened(&myself, [input], now)
     }
 }
 
 impl State {
+    /// Does what follows from what happened, and comes back when something is due.
+    fn happened(
+        &mut self,
+        myself: &ActorRef<ToOperations>,
+        inputs: impl IntoIterator<Item = Input>,
+        now: Micros,
+    ) -> Result<(), ActorProcessingErr> {
+        for output in self.machine.handle_all(inputs, now) {
+            self.perform(output)?;
+        }
+        let due = self.machine.next_deadline();
+        if due < self.wakes_at {
+            self.wakes_at = due;
+            let after = Duration::from_micros(due.since(since(self.epoch)).0);
+            myself.send_after(after, || ToOperations::Tick);
+        }
+        Ok(())
+    }
+
+    /// Says in the log what somebody has to know, once.
+    fn escalate(&mut self) {
+        let faults = self.machine.readings().faults().iter();
+        let now: BTreeSet<(Kind, Place)> = faults
+            .filter(|it| it.escalated)
+            .map(|it| (it.kind, it.place))
+            .collect();
+        for (kind, place) in now.difference(&self.escalated) {
+            let (sector, cluster) = (place.sector, place.cluster);
+            tracing::warn!(fault = kind.name(), %sector, %cluster, "a fault is escalated");
+        }
+        self.escalated = now;
+    }
+
     fn perform(&mut self, output: Output) -> Result<(), ActorProcessingErr> {
         let (ticket, last) = match &output {
             Output::Send(to, order) => {
@@ -175,11 +275,18 @@ impl State {
             Output::Run {
                 operation,
                 agent,
-                question,
-                ..
+                request,
+                within,
             } => {
                 if let Some(worker) = self.workers.get(agent) {
-                    worker.cast(ToWorker::Ask(*operation, question.clone()))?;
+                    let given = Instant::now();
+                    let job = Job {
+                        operation: *operation,
+                        request: request.clone(),
+                        given,
+                        expires: given + Duration::from_micros(within.0),
+                    };
+                    worker.cast(ToWorker::Ask(job))?;
                 }
                 return Ok(());
             }
@@ -187,7 +294,7 @@ impl State {
             Output::Began(ticket, ..)
             | Output::Progress(ticket, _)
             | Output::Done(ticket, _)
-            | Output::Late(ticket, _) => (*ticket, false),
+            | Output::Late(ticket, ..) => (*ticket, false),
         };
         if let Some(asker) = self.askers.get(&ticket) {
             let idle = matches!(output, Output::Progress(..)) && asker.capacity() < TOLD_SPARE;
@@ -201,17 +308,6 @@ impl State {
     }
 }
 
-/// A question, and to whom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
-    /// Who is asked.
-    pub select: Select,
-    /// What.
-    pub text: Vec<u8>,
-    /// For how long, and what a success is.
-    pub config: Config,
-}
-
 /// The way to a node's operations.
 #[derive(Debug, Clone)]
 pub struct OperationsHandle(pub(crate) ActorRef<ToOperations>);
@@ -221,8 +317,15 @@ impl OperationsHandle {
     /// node that stops.
     pub fn ask(&self, question: Question) -> mpsc::Receiver<Output> {
         let (told, tells) = mpsc::channel(TOLD_MAX);
-        let _ = self.0.cast(ToOperations::Begin(question, told));
+        let _ = self.0.cast(ToOperations::Begin(Box::new(question), told));
         tells
+    }
+
+    /// What waits for people here; `None` when the node is stopping.
+    pub async fn inbox(&self) -> Option<Inbox> {
+        let (reply, inbox) = oneshot::channel();
+        self.0.cast(ToOperations::Inbox(reply)).ok()?;
+        inbox.await.ok()
     }
 
     /// The operations as they stand; `None` when the node is stopping.
@@ -230,5 +333,35 @@ impl OperationsHandle {
         let (reply, answer) = oneshot::channel();
         self.0.cast(ToOperations::Inspect(reply)).ok()?;
         answer.await.ok()
+    }
+
+    /// The agents here and beneath; `None` when the node is stopping.
+    pub async fn census(&self) -> Option<Census> {
+        let (reply, answer) = oneshot::channel();
+        self.0.cast(ToOperations::Census(reply)).ok()?;
+        answer.await.ok()
+    }
+
+    /// What `look` makes of what is known of each agent here and beneath; `None` when the node
+    /// is stopping.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Readings) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let look = Look(Box::new(move |readings| {
+            let _ = reply.send(look(readings));
+        }));
+        self.0.cast(ToOperations::Read(look)).ok()?;
+        answer.await.ok()
+    }
+}
+
+/// What looks at the readings.
+pub struct Look(Box<dyn FnOnce(&Readings) + Send>);
+
+impl std::fmt::Debug for Look {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Look")
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::memory::MemoryView;
 use crate::messages::{ToCheckpoints, ToDirectory, ToGossip, ToOperations, ToTransport};
 use crate::node::Node;
+use crate::operations::OperationsView;
 
 /// How long an answer of an actor may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -46,15 +47,26 @@ pub struct Snapshot {
     pub twins: Vec<NodeId>,
     /// A run of this node later than this one, if one was told of: its home is an older copy.
     pub later_run: Option<Incarnation>,
+    /// Nodes that do not acknowledge what they are sent, and how often it was sent in vain.
+    pub unheard: Vec<(NodeId, u32)>,
     /// Its checkpoints.
     pub checkpoints: checkpoint::View,
     /// When this run began.
     pub started: Instant,
     /// Its records.
     pub memory: MemoryView,
+    /// The operations, and the agents.
+    pub operations: OperationsView,
 }
 
 impl Node {
+    /// Who belongs; `None` when it is stopping.
+    pub async fn roster(&self) -> Option<Arc<Roster>> {
+        let (reply, answer) = oneshot::channel();
+        self.ring.directory(ToDirectory::Inspect(reply)).ok()?;
+        Some(wait(answer).await?.roster)
+    }
+
     /// The node as it stands; `None` when it is stopping.
     pub async fn snapshot(&self) -> Option<Snapshot> {
         let (reply, answer) = oneshot::channel();
@@ -84,6 +96,9 @@ impl Node {
             ("checkpoints_unwritten", checkpoints.unwritten),
             ("operations_refused", operations.refused),
             ("agents_malformed", operations.malformed),
+            ("agents_tokens", operations.tokens),
+            ("agents_expired", operations.expired),
+            ("agents_unlisted", operations.unlisted),
         ]);
         Some(Snapshot {
             me: self.me,
@@ -99,9 +114,11 @@ impl Node {
             counters,
             twins: transport.twins,
             later_run: transport.later_run,
+            unheard: transport.unheard,
             checkpoints,
             started: self.started,
             memory,
+            operations,
         })
     }
 }

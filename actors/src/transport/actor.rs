@@ -29,6 +29,7 @@ use crate::store::StoreHandle;
 use crate::transport::backoff::Backoff;
 use crate::transport::counters::Counters;
 use crate::transport::leaving::Leaving;
+use crate::transport::owing::Owing;
 use crate::transport::sockets::{Command, Event, Handle, Incoming, Lane, LinkState};
 use crate::transport::tally::Tally;
 use crate::transport::twins::Twins;
@@ -80,6 +81,7 @@ pub struct State {
     pub(super) runs: BTreeMap<NodeId, Incarnation>,
     pub(super) outboxes: BTreeMap<NodeId, Outbox>,
     pub(super) inboxes: BTreeMap<NodeId, Inbox>,
+    pub(super) owing: Owing,
     /// Siblings that are listened to and at which endpoints, and all that should be: some
     /// have not said yet where they are.
     pub(super) siblings: BTreeMap<NodeId, Vec<String>>,
@@ -112,6 +114,7 @@ impl Actor for TransportActor {
             runs: BTreeMap::new(),
             outboxes: BTreeMap::new(),
             inboxes: BTreeMap::new(),
+            owing: Owing::default(),
             siblings: BTreeMap::new(),
             wanted: BTreeSet::new(),
             dialled: BTreeMap::new(),
@@ -172,13 +175,15 @@ impl Actor for TransportActor {
             }
             ToTransport::Tick => {
                 state.shut_out();
-                state.poll();
+                state.poll_all();
             }
+            ToTransport::Acknowledge => state.acknowledge_all(),
             ToTransport::Inspect(reply) => {
                 let _ = reply.send(state.view());
             }
         }
         state.reserve(&myself);
+        state.wake(&myself);
         state.a.ring.set_lamport(state.a.clock.time());
         Ok(())
     }
@@ -243,19 +248,17 @@ impl State {
             Message::Deliver(deliver) => {
                 let (from, session) = (frame.from, frame.stamp.incarnation);
                 let inbox = self.inboxes.entry(from).or_default();
-                let (orders, ack) = inbox.take(session, deliver);
-                for order in orders {
+                for order in inbox.take(session, deliver, since(self.a.epoch)) {
                     self.command(from, order, arrived)?;
                 }
-                if let Some(ack) = ack {
-                    self.send(from, Message::Delivered(ack));
-                }
+                self.acknowledge(from);
             }
             Message::Delivered(delivered) => {
                 if delivered.session == self.a.incarnation
                     && let Some(outbox) = self.outboxes.get_mut(&frame.from)
                 {
                     outbox.acknowledged(frame.stamp.incarnation, delivered.seq);
+                    self.poll(frame.from);
                 }
             }
             _ => arrived.push((Input::Heard(frame), Some(incoming))),
@@ -365,15 +368,6 @@ impl State {
             Event::Twins { key } => self.has_twin(CurveKey(key)),
             // The node's own task sees this too and ends the process.
             Event::FailOpen => tracing::error!("a stranger's key was let in"),
-        }
-    }
-
-    /// A parent refused the link. Once it is known that we were shut out there is nothing to
-    /// open anew before the next try.
-    fn turned_away(&mut self, key: CurveKey) {
-        self.introduce(key);
-        if self.is_shut_out() {
-            self.order(Command::Hangup { key: key.0 });
         }
     }
 

@@ -35,7 +35,7 @@ const LINGER_MS: i32 = 100;
 const PARTS_MAX: usize = 3;
 
 /// A socket with every limit set and no key yet.
-fn limited(
+pub(super) fn limited(
     context: &zmq::Context,
     kind: zmq::SocketType,
     bytes_max: usize,

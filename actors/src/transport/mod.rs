@@ -1,6 +1,6 @@
 //! Links to other nodes. `sockets` is what the rest of the node sees of ZeroMQ; the thread
-//! behind it (`zmq_thread` and the files it is made of) is the only code that touches a
-//! ZeroMQ socket. It moves bytes and knows nothing of what they mean.
+//! behind it (`zmq_thread` and the files it is made of) is the only code of a node that touches
+//! a ZeroMQ socket. It moves bytes and knows nothing of what they mean. `ring` is for benches.
 
 pub mod actor;
 mod admission;
@@ -27,10 +27,12 @@ mod messages;
 mod monitored;
 pub(crate) mod names;
 mod outward;
+mod owing;
 mod porter;
 mod publishing;
 mod readiness;
 mod reading;
+pub mod ring;
 mod selftest;
 mod sending;
 mod shares;

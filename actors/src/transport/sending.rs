@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chorus_protocol::gossip::{Input, Output};
-use chorus_protocol::ids::{NodeId, Stamp};
+use chorus_protocol::ids::{CurveKey, NodeId, Stamp};
 use chorus_protocol::trust::item::{Address, Announcement, Claim, Item};
 use chorus_protocol::trust::roster::Roster;
 use chorus_protocol::units::Micros;
@@ -117,29 +117,31 @@ impl State {
         if let Some(run) = self.runs.get(&to) {
             outbox.receiver(*run);
         }
-        if outbox.push(order).is_err() {
+        if outbox.push(order, since(self.a.epoch)).is_err() {
             self.count("outbox_full");
         }
-        self.poll();
+        self.poll(to);
     }
 
-    /// Sends what is due, first or again.
-    pub(super) fn poll(&mut self) {
-        let now = since(self.a.epoch);
-        let mut due = Vec::new();
-        for (node, outbox) in &mut self.outboxes {
-            if let Some((run, batch)) = outbox.poll(now) {
-                due.push((*node, run, batch));
-            }
+    /// Sends what is due to anybody, first or again.
+    pub(super) fn poll_all(&mut self) {
+        for node in self.outboxes.keys().copied().collect::<Vec<_>>() {
+            self.poll(node);
         }
-        for (node, run, batch) in due {
-            for deliver in batch {
-                let to = Audience {
-                    node,
-                    incarnation: Some(run),
-                };
-                self.send_to(to, &Message::Deliver(deliver));
-            }
+    }
+
+    /// Sends what is due to a node.
+    pub(super) fn poll(&mut self, node: NodeId) {
+        let outbox = self.outboxes.get_mut(&node);
+        let Some((run, due)) = outbox.and_then(|it| it.poll(since(self.a.epoch))) else {
+            return;
+        };
+        for deliver in due {
+            let to = Audience {
+                node,
+                incarnation: Some(run),
+            };
+            self.send_to(to, &Message::Deliver(deliver));
         }
     }
 
@@ -263,6 +265,15 @@ impl State {
         // Who fell with its enroller may be adopted; its session then goes on where it was,
         // since neither side was restarted.
         self.drop_deliveries();
+    }
+
+    /// A parent refused the link. Once it is known that we were shut out there is nothing to
+    /// open anew before the next try.
+    pub(super) fn turned_away(&mut self, key: CurveKey) {
+        self.introduce(key);
+        if self.is_shut_out() {
+            self.order(Command::Hangup { key: key.0 });
+        }
     }
 
     /// Ends the connections of those who were revoked a moment ago.

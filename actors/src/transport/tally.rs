@@ -87,6 +87,7 @@ impl State {
         for inbox in self.inboxes.values() {
             add_inbox(&mut counts, inbox);
         }
+        let tries = self.outboxes.iter().map(|(node, it)| (*node, it.tries()));
         let waiting = self.outboxes.values().map(|it| it.len() as u64).sum();
         let mut counters = self.a.counters.snapshot();
         counters.extend(counts);
@@ -98,6 +99,7 @@ impl State {
             counters,
             twins: self.twins.present(since(self.a.epoch)),
             later_run: self.twins.later,
+            unheard: tries.filter(|it| it.1 > 0).collect(),
         }
     }
 }

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chorus_protocol::ids::Label;
@@ -34,7 +34,19 @@ const STEADY: Duration = Duration::from_secs(60);
 
 /// The way to a command that is kept running. It ends when the last of these is dropped.
 #[derive(Debug, Clone)]
-pub struct Exec(mpsc::Sender<Ask>);
+pub struct Exec {
+    asks: mpsc::Sender<Ask>,
+    health: Arc<Mutex<Health>>,
+}
+
+/// How a command does.
+#[derive(Debug, Default)]
+struct Health {
+    /// How often it ended without an answer in between.
+    ends: u32,
+    /// Since when it runs.
+    since: Option<Instant>,
+}
 
 #[derive(Debug)]
 struct Ask {
@@ -70,8 +82,18 @@ impl Exec {
     /// Starts the command and keeps it running; lines that are none are counted.
     pub fn start(agent: Label, command: Vec<String>, malformed: Arc<AtomicU64>) -> Self {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
-        tokio::spawn(keep(agent, command, asked, malformed));
-        Self(asks)
+        let health = Arc::<Mutex<Health>>::default();
+        tokio::spawn(keep(agent, command, asked, malformed, health.clone()));
+        Self { asks, health }
+    }
+
+    /// How often the command ended without an answer in between; none when it runs for long.
+    pub fn ends(&self) -> u32 {
+        let health = lock(&self.health);
+        match health.since.is_some_and(|it| it.elapsed() >= STEADY) {
+            true => 0,
+            false => health.ends,
+        }
     }
 
     /// Puts a question to the command.
@@ -81,7 +103,7 @@ impl Exec {
         };
         let (reply, answer) = oneshot::channel();
         let question = question.to_owned();
-        if self.0.try_send(Ask { question, reply }).is_err() {
+        if self.asks.try_send(Ask { question, reply }).is_err() {
             return Said::Lost("it does not read its questions".into());
         }
         let gone = Said::Lost("it was stopped".into());
@@ -95,20 +117,31 @@ async fn keep(
     command: Vec<String>,
     mut asked: mpsc::Receiver<Ask>,
     malformed: Arc<AtomicU64>,
+    health: Arc<Mutex<Health>>,
 ) {
     let (first, longest) = RESTART;
     let mut wait = first;
     loop {
         let began = Instant::now();
         let why = match spawn(&command) {
-            Ok(child) => match serve(agent, child, &mut asked, &malformed).await {
+            Ok(child) => match serve(agent, child, &mut asked, &malformed, &health).await {
                 Ended::Unwanted => return,
                 Ended::Exited(why) => why,
             },
             Err(why) => format!("it does not start: {why}"),
         };
-        if began.elapsed() >= STEADY {
+        let steady = began.elapsed() >= STEADY;
+        if steady {
             wait = first;
+        }
+        {
+            let mut health = lock(&health);
+            health.since = None;
+            health.ends = if steady {
+                1
+            } else {
+                health.ends.saturating_add(1)
+            };
         }
         tracing::warn!(%agent, why, again_in_ms = wait.as_millis() as u64, "an agent's command ended");
         let until = Instant::now() + wait;
@@ -145,7 +178,9 @@ async fn serve(
     mut child: Child,
     asked: &mut mpsc::Receiver<Ask>,
     malformed: &AtomicU64,
+    health: &Mutex<Health>,
 ) -> Ended {
+    lock(health).since = Some(Instant::now());
     let (Some(stdin), Some(stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
@@ -191,6 +226,9 @@ async fn serve(
                 let back = serde_json::from_slice::<Back>(&line).ok();
                 let said = back.and_then(|back| Some((back.id, said(back)?)));
                 let taken = said.and_then(|(id, said)| waiting.remove(&id)?.send(said).ok());
+                if taken.is_some() {
+                    lock(health).ends = 0;
+                }
                 malformed.fetch_add(u64::from(taken.is_none()), Ordering::Relaxed);
                 line.clear();
             }
@@ -228,6 +266,10 @@ fn said(back: Back) -> Option<Said> {
         (None, None, Some(why)) => Some(Said::Lost(why)),
         _ => None,
     }
+}
+
+fn lock(health: &Mutex<Health>) -> std::sync::MutexGuard<'_, Health> {
+    health.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn ended(status: Option<ExitStatus>) -> String {

@@ -2,19 +2,25 @@
 //! others, and says what became of each: an answer, or why there is none.
 
 mod exec;
+pub mod human;
+pub mod openai;
 mod sysinfo;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use chorus_protocol::ids::Label;
+use chorus_protocol::ids::{Digest, Label};
+use chorus_protocol::impedance::Class;
 use chorus_protocol::op::answers::ANSWER_BYTES_MAX;
-use chorus_protocol::op::{OperationId, Said};
+use chorus_protocol::op::{Input, OperationId, Priority, Request, Said, Took};
+use chorus_protocol::units::Micros;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use self::exec::Exec;
+use self::human::Inbox;
+use self::openai::{Endpoint, OpenAi};
 use crate::messages::{Ring, ToOperations};
 
 /// What an agent is and may take.
@@ -22,6 +28,8 @@ use crate::messages::{Ring, ToOperations};
 pub struct AgentPlan {
     /// Its name on this node.
     pub name: Label,
+    /// What kind of agent it is.
+    pub class: Class,
     /// What it can do.
     pub capabilities: Vec<Label>,
     /// What answers.
@@ -43,14 +51,19 @@ pub enum Backend {
     Sysinfo,
     /// A command with its arguments, that stays running: see `exec.rs`.
     Exec(Vec<String>),
+    /// A model behind an OpenAI-compatible endpoint: see `openai/`.
+    OpenAi(Endpoint),
+    /// A person, who sees in the node's inbox what waits: see `human.rs`.
+    Human,
 }
 
-/// The same, once it runs.
+/// The same, once it runs; an echo takes nobody's time, so nothing runs for it.
 #[derive(Debug, Clone)]
 enum Live {
-    Echo,
     Sysinfo,
     Exec(Exec),
+    OpenAi(OpenAi),
+    Human(Inbox),
 }
 
 impl Backend {
@@ -60,17 +73,54 @@ impl Backend {
             Backend::Echo => "echo",
             Backend::Sysinfo => "sysinfo",
             Backend::Exec(_) => "exec",
+            Backend::OpenAi(_) => "openai",
+            Backend::Human => "human",
         }
     }
+
+    /// The hash of what its answers come from besides the question, where that is known: two
+    /// agents of one context are the same model, told the same.
+    pub fn context(&self) -> Option<Digest> {
+        match self {
+            Backend::OpenAi(endpoint) => Some(endpoint.context()),
+            _ => None,
+        }
+    }
+}
+
+/// A question to an agent.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Which operation it belongs to.
+    pub operation: OperationId,
+    /// What is asked.
+    pub request: Arc<Request>,
+    /// When it came.
+    pub given: Instant,
+    /// When its window closes: by then it is begun with or never.
+    pub expires: Instant,
 }
 
 /// To a worker.
 #[derive(Debug)]
 pub enum ToWorker {
     /// A question.
-    Ask(OperationId, Arc<[u8]>),
-    /// One is done with.
-    Done(OperationId, Said),
+    Ask(Job),
+    /// One is done with, and took so long.
+    Done(OperationId, Said, Took),
+    /// An echo that was sent then.
+    Echo(Instant),
+}
+
+/// What agents do, counted.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Lines of their commands, and streams of their endpoints, that are none.
+    pub malformed: Arc<AtomicU64>,
+    /// Tokens of models' answers.
+    pub tokens: Arc<AtomicU64>,
+    /// Questions that nobody had begun with when their window closed.
+    pub expired: AtomicU64,
 }
 
 /// The actor.
@@ -81,35 +131,32 @@ pub struct WorkerActor;
 #[derive(Debug)]
 pub struct State {
     plan: AgentPlan,
-    live: Live,
+    live: Option<Live>,
     working: usize,
-    waiting: VecDeque<(OperationId, Arc<[u8]>)>,
+    /// By lane, those of the highest first.
+    waiting: [VecDeque<Job>; Priority::LANES],
+    counts: Arc<Counts>,
     ring: Arc<Ring>,
 }
 
 impl Actor for WorkerActor {
     type Msg = ToWorker;
     type State = State;
-    /// What it is; where lines are counted that its command says and that are none.
-    type Arguments = (AgentPlan, Arc<Ring>, Arc<AtomicU64>);
+    /// What it is, the other actors, and what it shares with the other agents of the node.
+    type Arguments = (AgentPlan, Arc<Ring>, Arc<Counts>, Inbox);
 
     async fn pre_start(
         &self,
         _: ActorRef<ToWorker>,
-        (plan, ring, malformed): Self::Arguments,
+        (plan, ring, counts, inbox): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let live = match &plan.backend {
-            Backend::Echo => Live::Echo,
-            Backend::Sysinfo => Live::Sysinfo,
-            Backend::Exec(command) => {
-                Live::Exec(Exec::start(plan.name, command.clone(), malformed))
-            }
-        };
+        let live = Live::start(&plan, &counts, inbox);
         Ok(State {
             plan,
             live,
             working: 0,
-            waiting: VecDeque::new(),
+            waiting: Default::default(),
+            counts,
             ring,
         })
     }
@@ -121,156 +168,162 @@ impl Actor for WorkerActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            ToWorker::Ask(operation, question) => state.waiting.push_back((operation, question)),
-            ToWorker::Done(operation, said) => {
+            ToWorker::Ask(job) => {
+                state.waiting[job.request.priority.lane()].push_back(job);
+            }
+            ToWorker::Done(operation, said, took) => {
                 state.working -= 1;
-                state.tell(operation, said)?;
+                state.tell(operation, said, Some(took))?;
+            }
+            ToWorker::Echo(sent) => {
+                let ends = state.live.as_ref().map_or(0, Live::ends);
+                let echoed = ToOperations::Echoed(state.plan.name, sent, ends);
+                state.ring.operations(echoed)?;
             }
         }
-        while state.working < state.plan.concurrency
-            && let Some((operation, question)) = state.waiting.pop_front()
+        let (at_once, beside) = state.plan.limits();
+        while state.working < at_once
+            && let Some(job) = state.next()
         {
+            if Instant::now() >= job.expires {
+                state.counts.expired.fetch_add(1, Ordering::Relaxed);
+                let why = "EXPIRED: its window closed before its turn came".to_owned();
+                state.tell(job.operation, Said::Lost(why), None)?;
+                continue;
+            }
+            let Some(live) = &state.live else {
+                let answer = Said::Ready(job.request.question.clone());
+                let took = Took {
+                    waited: micros(job.given.elapsed()),
+                    worked: Micros::ZERO,
+                };
+                state.tell(job.operation, bounded(answer), Some(took))?;
+                continue;
+            };
             state.working += 1;
-            let live = state.live.clone();
-            work(
-                myself.clone(),
-                live,
-                state.plan.timeout,
-                operation,
-                question,
-            );
+            work(myself.clone(), live.clone(), &state.plan, job);
         }
-        if state.waiting.len() > state.plan.queue
-            && let Some((operation, _)) = state.waiting.pop_back()
+        if state.waiting.iter().map(VecDeque::len).sum::<usize>() > beside
+            && let Some(job) = state.waiting.iter_mut().find_map(VecDeque::pop_back)
         {
             let why = format!("its queue of {} is full", state.plan.queue);
-            state.tell(operation, Said::Lost(why))?;
+            state.tell(job.operation, Said::Lost(why), None)?;
         }
         Ok(())
     }
 }
 
 impl State {
-    fn tell(&self, operation: OperationId, said: Said) -> Result<(), ActorProcessingErr> {
+    /// The oldest of the highest lane.
+    fn next(&mut self) -> Option<Job> {
+        self.waiting.iter_mut().rev().find_map(VecDeque::pop_front)
+    }
+
+    fn tell(
+        &self,
+        operation: OperationId,
+        said: Said,
+        took: Option<Took>,
+    ) -> Result<(), ActorProcessingErr> {
         let agent = self.plan.name;
-        let answered = ToOperations::Answered(operation, agent, said);
-        self.ring.operations(answered)
+        self.ring
+            .said(Input::Answered(operation, agent, said, took))
+    }
+}
+
+impl AgentPlan {
+    /// How many questions it works on at once, and how many may wait beside those. A person
+    /// sees all that wait, and chooses.
+    fn limits(&self) -> (usize, usize) {
+        match self.backend {
+            Backend::Human => (self.queue, 0),
+            _ => (self.concurrency, self.queue),
+        }
+    }
+}
+
+impl Live {
+    fn start(plan: &AgentPlan, counts: &Counts, inbox: Inbox) -> Option<Self> {
+        let (agent, malformed) = (plan.name, counts.malformed.clone());
+        Some(match plan.backend.clone() {
+            Backend::Echo => return None,
+            Backend::Sysinfo => Live::Sysinfo,
+            Backend::Exec(command) => Live::Exec(Exec::start(agent, command, malformed)),
+            Backend::OpenAi(endpoint) => {
+                let tokens = counts.tokens.clone();
+                Live::OpenAi(OpenAi::new(agent, endpoint, malformed, tokens))
+            }
+            Backend::Human => Live::Human(inbox),
+        })
+    }
+
+    /// How often what answers has ended without an answer in between.
+    fn ends(&self) -> u32 {
+        match self {
+            Live::Exec(exec) => exec.ends(),
+            Live::Sysinfo | Live::OpenAi(_) | Live::Human(_) => 0,
+        }
+    }
+
+    async fn answer(self, agent: Label, question: &[u8], within: Duration) -> Said {
+        match self {
+            Live::Sysinfo => Said::Ready(sysinfo::read().await),
+            Live::Exec(exec) => exec.ask(question).await,
+            Live::OpenAi(model) => model.ask(question, within).await,
+            Live::Human(inbox) => inbox.ask(agent, question, within).await,
+        }
     }
 }
 
 /// Works on a question, away from the actor, that takes others meanwhile.
-fn work(
-    worker: ActorRef<ToWorker>,
-    live: Live,
-    timeout: Duration,
-    operation: OperationId,
-    question: Arc<[u8]>,
-) {
-    let answer = tokio::spawn(async move {
-        match live {
-            Live::Echo => Said::Ready(question.to_vec()),
-            Live::Sysinfo => Said::Ready(sysinfo::read().await),
-            Live::Exec(exec) => exec.ask(&question).await,
-        }
-    });
+fn work(worker: ActorRef<ToWorker>, live: Live, plan: &AgentPlan, job: Job) {
+    let began = Instant::now();
+    let Job {
+        operation,
+        request,
+        given,
+        expires,
+    } = job;
+    let agent = plan.name;
+    let timeout = match live {
+        // Nobody shall think about what no answer can change any more.
+        Live::Human(_) => plan.timeout.min(expires - began),
+        _ => plan.timeout,
+    };
+    let answer = tokio::spawn(async move { live.answer(agent, &request.question, timeout).await });
     tokio::spawn(async move {
         let stop = answer.abort_handle();
         let said = match tokio::time::timeout(timeout, answer).await {
-            Ok(Ok(Said::Ready(answer))) if answer.len() > ANSWER_BYTES_MAX => Said::Lost(format!(
-                "its answer has {} bytes, at most {ANSWER_BYTES_MAX} are taken",
-                answer.len()
-            )),
-            Ok(Ok(said)) => said,
+            Ok(Ok(said)) => bounded(said),
             Ok(Err(_)) => Said::Lost("it crashed".into()),
             Err(_) => {
                 stop.abort();
                 Said::Lost(format!("no answer within {} ms", timeout.as_millis()))
             }
         };
+        let took = Took {
+            waited: micros(began - given),
+            worked: micros(began.elapsed()),
+        };
         // Of a node that stops nobody waits for it.
-        let _ = worker.cast(ToWorker::Done(operation, said));
+        let _ = worker.cast(ToWorker::Done(operation, said, took));
     });
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
+fn micros(it: Duration) -> Micros {
+    Micros(u64::try_from(it.as_micros()).unwrap_or(u64::MAX))
+}
 
-    use chorus_protocol::ids::{Incarnation, NodeId};
-    use tokio::sync::mpsc;
-
-    use super::*;
-
-    /// In the place of the operations: hands on what it is told.
-    struct Probe;
-
-    impl Actor for Probe {
-        type Msg = ToOperations;
-        type State = mpsc::UnboundedSender<(u64, Said)>;
-        type Arguments = Self::State;
-
-        async fn pre_start(
-            &self,
-            _: ActorRef<ToOperations>,
-            tell: Self::State,
-        ) -> Result<Self::State, ActorProcessingErr> {
-            Ok(tell)
-        }
-
-        async fn handle(
-            &self,
-            _: ActorRef<ToOperations>,
-            message: ToOperations,
-            tell: &mut Self::State,
-        ) -> Result<(), ActorProcessingErr> {
-            if let ToOperations::Answered(operation, _, said) = message {
-                tell.send((operation.number, said))?;
-            }
-            Ok(())
-        }
-    }
-
-    #[tokio::test]
-    async fn each_question_has_one_outcome_also_where_there_is_no_room_for_it() {
-        let (tell, mut told) = mpsc::unbounded_channel();
-        let ring = Arc::new(Ring::default());
-        let (probe, _) = Actor::spawn(None, Probe, tell).await.expect("it starts");
-        ring.operations.set(probe).expect("nobody else did");
-        let plan = AgentPlan {
-            name: Label::new("e").expect("a name"),
-            capabilities: Vec::new(),
-            backend: Backend::Echo,
-            concurrency: 1,
-            queue: 2,
-            timeout: Duration::from_secs(5),
-        };
-        let start = (plan, ring, Arc::default());
-        let worker = Actor::spawn(None, WorkerActor, start).await;
-        let (worker, _) = worker.expect("it starts");
-        for number in 0..200 {
-            let operation = OperationId {
-                origin: NodeId([1; 32]),
-                run: Incarnation(1),
-                number,
-            };
-            let question = number.to_string().into_bytes().into();
-            let asked = worker.cast(ToWorker::Ask(operation, question));
-            asked.expect("it lives");
-        }
-        let (mut numbers, mut lost) = (BTreeSet::new(), 0);
-        for _ in 0..200 {
-            let (number, said) = told.recv().await.expect("each has an outcome");
-            assert!(numbers.insert(number), "{number} has two");
-            match said {
-                Said::Ready(answer) => assert_eq!(answer, number.to_string().into_bytes()),
-                Said::Lost(why) => {
-                    assert_eq!(why, "its queue of 2 is full");
-                    lost += 1;
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-        assert!(lost > 0 && lost < 200, "{lost}: who fits is answered");
-        worker.stop(None);
+/// What is said, if it is not too long.
+fn bounded(said: Said) -> Said {
+    match said {
+        Said::Ready(answer) if answer.len() > ANSWER_BYTES_MAX => Said::Lost(format!(
+            "its answer has {} bytes, at most {ANSWER_BYTES_MAX} are taken",
+            answer.len()
+        )),
+        said => said,
     }
 }
+
+#[cfg(test)]
+mod tests;

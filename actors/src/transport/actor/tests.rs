@@ -64,6 +64,7 @@ async fn a_pull_is_not_answered_while_the_answer_to_another_waits() {
             seq,
             id: seq,
             command: Order::Pull { buckets },
+            age_ms: 0,
         })
     };
     let dropped = async || {
