@@ -124,7 +124,7 @@ fn a_disk_that_fills_between_write_and_flush_loses_nothing_acknowledged() {
     let (mut refused, mut stored) = (0, 0);
     // Whether sled still finds room depends on where in a segment it stands.
     for pending in 1..=16u8 {
-        let Some(disk) = Tmpfs::mount("full between write and flush", "8m") else {
+        let Some(disk) = Tmpfs::mount("full between write and flush", "16m") else {
             return;
         };
         let dir = disk.path().join("db");

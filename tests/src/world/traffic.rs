@@ -236,7 +236,13 @@ impl World {
         let Some(run) = self.machines[at].run.as_mut() else {
             return;
         };
-        if run.outboxes.entry(to).or_default().push(command).is_err() {
+        if run
+            .outboxes
+            .entry(to)
+            .or_default()
+            .push(command, self.now)
+            .is_err()
+        {
             self.counts.full += 1;
         }
         self.flush(at, &to);
@@ -341,7 +347,9 @@ impl World {
             return;
         };
         let inbox = run.inboxes.entry(from).or_default();
-        let (ready, done) = inbox.take(frame.stamp.incarnation, deliver);
+        let ready = inbox.take(frame.stamp.incarnation, deliver, now);
+        // Of operations there are none here, so none of them waits.
+        let done = inbox.acknowledge(now);
         for command in ready {
             let Some(run) = self.machines[at].run.as_mut() else {
                 return;
