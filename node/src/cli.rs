@@ -8,14 +8,18 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::Failure;
 
 // The paths are said so that the manual, which has this file elsewhere, finds them too.
+#[path = "cli/bench.rs"]
+pub mod bench;
 #[path = "cli/checkpoint.rs"]
 pub mod checkpoint;
 #[path = "cli/conflicts.rs"]
 pub mod conflicts;
-#[path = "cli/gather.rs"]
-pub mod gather;
+#[path = "cli/demo.rs"]
+pub mod demo;
 #[path = "cli/memory.rs"]
 pub mod memory;
+#[path = "cli/operations.rs"]
+pub mod operations;
 
 /// A peer node for meshes of AI agents.
 #[derive(Debug, Parser)]
@@ -111,17 +115,37 @@ pub enum Verb {
         #[command(subcommand)]
         what: checkpoint::CheckpointVerb,
     },
-    /// Put one question to all agents here and beneath, and count what they say
+    /// Put one question to all agents here and beneath, to be ready together at a time T
     ///
+    /// Slow agents are asked earlier, fast ones hold, and who cannot make it is skipped and counted.
     /// It ends as soon as no answer can change the decision, and at the latest when the window
     /// closes. Who was not asked or has not answered counts all the same.
     #[command(
         after_help = "Example:\n  chorus --dir ~/mesh/op gather 'which version runs?' --window 2s"
     )]
-    Gather(gather::GatherArgs),
-    /// Show the agents of this node, and count those beneath it
-    #[command(after_help = "Example:\n  chorus --dir ~/mesh/op agents")]
-    Agents,
+    Gather(operations::GatherArgs),
+    /// Ask some of the agents, and group those that say the same
+    ///
+    /// Of each group the share and its 95 % interval (Wilson) for all that could have been asked.
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/op ask 'which context?' --sample 20")]
+    Ask(operations::AskArgs),
+    /// Send a message to all agents here and beneath
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/op broadcast 'closed early' --ack")]
+    Broadcast(operations::BroadcastArgs),
+    /// Take a question through the whole mesh beneath this node
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/op cascade parallel 'reload'")]
+    Cascade(operations::CascadeArgs),
+    /// Give a task to the best agent, and to the next if that one is lost
+    ///
+    /// Each step is a record before it is taken; the answer to the newest attempt is the effect, once.
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/op delegate 'sum up' --to class:D")]
+    Delegate(operations::DelegateArgs),
+    /// Show how operations came out: seven measures with their goals
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/op kpi --json")]
+    Kpi,
+    /// Show the agents of this node, or all beneath it; or answer for a person
+    #[command(after_help = "Example:\n  chorus --dir ~/mesh/op agents --all --up-to 500")]
+    Agents(operations::AgentsArgs),
     /// Show what contradicts what, and end it
     #[command(after_help = "Example:\n  chorus --dir ~/mesh/a conflicts ls")]
     Conflicts {
@@ -142,6 +166,9 @@ pub enum Verb {
         #[command(subcommand)]
         what: ConfigVerb,
     },
+    /// Measure what this build does on this machine
+    #[command(subcommand, after_help = "Example:\n  chorus bench arrival")]
+    Bench(bench::BenchVerb),
     /// Look for what is wrong with this machine or this home
     #[command(after_help = "Example:\n  chorus --dir ~/mesh/a doctor")]
     Doctor,
@@ -150,17 +177,7 @@ pub enum Verb {
     /// Every node is a process of its own, with a home of its own. While one is dead, another
     /// imports a small file of JSON lines into memory; the dead one reads it when it is back.
     #[command(after_help = "Example:\n  chorus demo --nodes 12 --keep")]
-    Demo {
-        /// The folder in which the nodes' homes are made [default: a new one for temporary files]
-        #[arg(long, value_name = "DIR")]
-        dir: Option<PathBuf>,
-        /// Leave it running until interrupted
-        #[arg(long)]
-        keep: bool,
-        /// How many nodes, all counted
-        #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(2..=60))]
-        nodes: u32,
-    },
+    Demo(demo::DemoArgs),
 }
 
 /// What can be asked of the configuration.

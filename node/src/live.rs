@@ -3,9 +3,12 @@
 //! One loop owns the node; everybody else holds a [`Live`] and waits for a turn. So the
 //! loop can stop the node without looking for others who still hold it.
 
+use std::sync::Arc;
+
 use chorus_actors::memory::MemoryHandle;
 use chorus_actors::operations::OperationsHandle;
 use chorus_actors::{Node, Snapshot};
+use chorus_protocol::trust::roster::Roster;
 use tokio::sync::{mpsc, oneshot};
 
 /// Questions that may wait. Askers beyond it wait with theirs in hand; their number is
@@ -17,6 +20,8 @@ const WAITING_MAX: usize = 64;
 pub enum Ask {
     /// What does it look like?
     Snapshot(oneshot::Sender<Option<Snapshot>>),
+    /// Who belongs?
+    Roster(oneshot::Sender<Option<Arc<Roster>>>),
     /// Take these signed items, which were made here.
     Own(Vec<Vec<u8>>),
 }
@@ -70,6 +75,13 @@ impl Live {
         answer.await.ok()?
     }
 
+    /// Who belongs; `None` when the node is stopping.
+    pub async fn roster(&self) -> Option<Arc<Roster>> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask::Roster(reply)).await.ok()?;
+        answer.await.ok()?
+    }
+
     /// Hands over items. False when the node is stopping.
     pub async fn own(&self, items: Vec<Vec<u8>>) -> bool {
         self.asks.send(Ask::Own(items)).await.is_ok()
@@ -83,6 +95,9 @@ pub async fn answer_all(node: &Node, mut asked: mpsc::Receiver<Ask>) {
             Ask::Snapshot(reply) => {
                 // Whoever asked may have given up meanwhile.
                 let _ = reply.send(node.snapshot().await);
+            }
+            Ask::Roster(reply) => {
+                let _ = reply.send(node.roster().await);
             }
             Ask::Own(items) => node.own(items),
         }

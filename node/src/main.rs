@@ -1,5 +1,6 @@
 //! The binary `chorus`: reads the command line and gives it to the verb.
 
+mod chance;
 mod cli;
 mod connections;
 mod control;
@@ -80,14 +81,20 @@ async fn dispatch(ctx: Context, verb: Verb) -> Result<(), Failure> {
         } => verbs::revoke::run(ctx, node, reason, force).await,
         Verb::Memory { what } => verbs::memory::run(ctx, what).await,
         Verb::Checkpoint { what } => verbs::checkpoint::run(ctx, what).await,
-        Verb::Gather(args) => verbs::gather::run(ctx, args).await,
-        Verb::Agents => verbs::gather::agents(ctx).await,
+        Verb::Gather(args) => verbs::operations::gather(ctx, args).await,
+        Verb::Ask(args) => verbs::operations::ask(ctx, args).await,
+        Verb::Broadcast(args) => verbs::operations::broadcast(ctx, args).await,
+        Verb::Cascade(args) => verbs::operations::cascade(ctx, args).await,
+        Verb::Agents(args) => verbs::inbox::run(ctx, args).await,
+        Verb::Delegate(args) => verbs::operations::delegate(ctx, args).await,
+        Verb::Kpi => verbs::operations::kpi(ctx).await,
         Verb::Conflicts { what } => verbs::conflicts::run(ctx, what).await,
         Verb::Timeline(args) => verbs::timeline::run(ctx, args).await,
+        Verb::Bench(what) => verbs::bench::run(ctx, what).await,
         Verb::Doctor => verbs::doctor::run(ctx).await,
-        Verb::Demo { keep, nodes, .. } => {
+        Verb::Demo(args) => {
             let dir = ctx.dir_given.then(|| ctx.dir.clone());
-            verbs::demo::run(ctx, keep, dir, nodes).await
+            verbs::demo::run(ctx, dir, args).await
         }
     }
 }

@@ -8,6 +8,8 @@
 //! Labels are the node's sector and cluster and the names of fixed sets (states, counters),
 //! never an agent or a peer: the number of series does not grow with the mesh.
 
+mod agents;
+
 use std::sync::atomic::AtomicU64;
 
 use chorus_actors::Snapshot;
@@ -140,6 +142,7 @@ fn text(snapshot: &Snapshot) -> String {
     membership(&mut registry, snapshot);
     memory(&mut registry, snapshot);
     frames(&mut registry, snapshot);
+    agents::agents(&mut registry, snapshot);
     let mut out = String::new();
     if let Err(why) = encode(&mut out, &registry) {
         tracing::warn!(%why, "metrics cannot be written");

@@ -4,14 +4,17 @@
 use std::collections::BTreeMap;
 
 use chorus_actors::Snapshot;
-use chorus_protocol::ids::{NodeId, Role};
+use chorus_protocol::ids::NodeId;
 use chorus_protocol::wire::Signer;
-use chorus_protocol::wire::message::PeerState;
 use serde_json::{Value, json};
 
+mod faults;
+pub mod kpi;
 mod members;
 mod memory;
+pub mod operations;
 mod words;
+pub use faults::{CLASSES, faults};
 pub use members::{announced, live_members, peers};
 pub use memory::{LOSSES, memory, memory_words};
 pub use words::{REWOUND_HINT, columns, ends_low, peers_words, rewound, status_words};
@@ -38,7 +41,8 @@ pub fn status(snapshot: &Snapshot) -> Value {
     let refused = |wanted: &dyn Fn(&str) -> bool| sum(&snapshot.refusals, wanted);
     let forged = |name: &str| FORGERIES.contains(&name);
     let revoked = |name: &str| name == REVOKED;
-    let (active, total) = agents(snapshot);
+    let operations = &snapshot.operations;
+    let (total, active) = operations.kpis.agents();
     json!({
         "schema": "chorus.status/1",
         "node": snapshot.me.node.to_string(),
@@ -71,7 +75,9 @@ pub fn status(snapshot: &Snapshot) -> Value {
         },
         "memory": memory::memory(&snapshot.memory, live_members(snapshot)),
         "checkpoint": checkpoint(snapshot),
-        "agents": {"active": active, "total": total},
+        "agents": {"active": active, "total": total, "mean_impedance_ms": operations.mean_ms},
+        "faults": faults(snapshot),
+        "kpi": kpi::kpis(&operations.kpis, operations.now, operations.now),
         "storage": storage(snapshot),
         "members": snapshot.roster.len(),
         "parent": view.parent.map(|node| name_of(snapshot, &node)),
@@ -214,22 +220,6 @@ pub fn stands(snapshot: &Snapshot) -> String {
         true => stands,
         false => format!("{stands}; storage {}", storage_state(&snapshot.counters)),
     }
-}
-
-/// Members whose role is agent: how many live, and how many there are.
-fn agents(snapshot: &Snapshot) -> (usize, usize) {
-    let is_agent = |node: &NodeId| {
-        let member = snapshot.roster.get(node);
-        member.is_some_and(|member| member.entry.role == Role::Agent)
-    };
-    let live = snapshot.peers.iter().filter(|peer| {
-        let other = peer.node != snapshot.me.node;
-        other && peer.state == PeerState::Live && is_agent(&peer.node)
-    });
-    let all = snapshot.roster.members();
-    let total = all.filter(|member| member.entry.role == Role::Agent);
-    let own = usize::from(snapshot.me.role == Role::Agent);
-    (live.count() + own, total.count())
 }
 
 fn names(snapshot: &Snapshot, nodes: &[NodeId]) -> Vec<String> {

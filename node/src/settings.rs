@@ -4,7 +4,7 @@
 //! that does not exist is refused in every layer; a bad value is named with its
 //! key, what is allowed, and the layer it is from. Secrets are never settings.
 
-mod agents;
+pub mod agents;
 mod keys;
 mod layers;
 

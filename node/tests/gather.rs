@@ -109,6 +109,11 @@ fn a_question_reaches_all_agents_and_the_count_is_whole_when_a_node_dies() {
     });
     let (exit, nobody) = ask(&nodes[0], &words(&["--capability", "cooking"]));
     assert_eq!((exit, &nobody["code"]), (2, &"nobody".into()), "{nobody}");
+    let hint = nobody["hint"].as_str().unwrap_or_default();
+    assert!(
+        hint.contains("text") && hint.contains("the classes A"),
+        "{hint}"
+    );
 
     // Frozen, it cannot answer and is not known to be gone: in transit, and counted.
     nodes[3].signal("-STOP");

@@ -64,11 +64,18 @@ impl Homes {
     /// Starts a node and waits until it answers; its place in `running`.
     fn start(&mut self, name: &str) -> usize {
         let mut command = self.command(name, &["run"]);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let log = self.dir.path().join(format!("{name}.log"));
+        let file = std::fs::File::create(&log).expect("a log");
+        command.stdout(Stdio::null()).stderr(file);
         self.running.push(command.spawn().expect("it starts"));
         let deadline = Instant::now() + Duration::from_secs(20);
         while !self.run(name, &["status"]).status.success() {
-            assert!(Instant::now() < deadline, "{name} does not answer");
+            let said = || std::fs::read_to_string(&log).unwrap_or_default();
+            assert!(
+                Instant::now() < deadline,
+                "{name} does not answer: {}",
+                said()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         self.running.len() - 1

@@ -1,233 +1,351 @@
 //! Operations over the control socket: the agents, and a question to them.
 
-use chorus_actors::operations::{OperationsHandle, Question};
+use chorus_actors::operations::OperationsHandle;
 use chorus_actors::worker::AgentPlan;
-use chorus_protocol::ids::{Label, NodeId};
-use chorus_protocol::op::answers::Why;
+use chorus_protocol::ids::{AgentName, Label, NodeId};
+use chorus_protocol::impedance::{Class, Need, Reading, Weight};
+use chorus_protocol::op::census::Census;
 use chorus_protocol::op::gather::Config;
-use chorus_protocol::op::{AgentName, Output, Refusal, Report, Select, WINDOW_MAX};
+use chorus_protocol::op::{
+    Output, Priority, Question, Refusal, Request, Select, Verb, WINDOW_MAX, When,
+};
 use chorus_protocol::units::Micros;
-use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::{Duration, Instant, timeout_at};
 
+use super::late::{self, Decided};
 use super::memory::name;
 use super::stopping;
+use super::story::Story;
 use crate::error::Failure;
 use crate::live::Live;
+use crate::report::operations::Late;
+use crate::report::{kpi as report_kpi, operations as report};
 
-/// Agents on one line of an answer.
+/// Agents on one line of an answer, and most of one answer.
 const ROWS: usize = 64;
-/// Groups of answers, and agents that are not ready, of one answer: a line each.
-const GROUPS_MAX: usize = 400;
-const NAMED_MAX: usize = 400;
-/// The longest answer as text, with what JSON puts before some letters.
-const TEXT_BYTES_MAX: usize = 48 * 1024;
+const AGENTS_MAX: usize = 60_000;
+/// Capabilities in one hint.
+const NAMED_MAX: usize = 32;
 
 /// A question, as it crosses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
     /// What.
     pub question: String,
-    /// Only agents that can do this.
-    pub capability: Option<Label>,
-    /// How long answers are waited for.
+    /// Only agents that can do all of this.
+    pub capabilities: Vec<Label>,
+    /// Only agents of this class.
+    pub class: Option<Class>,
+    /// So many of them, by lot.
+    pub sample: Option<u32>,
+    /// Not agents but the nodes so many steps down.
+    pub tier: Option<u8>,
+    /// The whole window.
     pub window_ms: u64,
+    /// When all are to be ready.
+    pub at: At,
     /// How many of a thousand must be ready.
     pub minimum: u32,
+    /// Whether it goes on when the decision is certain.
+    pub patient: bool,
+    /// Whether it does not wait for anybody.
+    pub only_sent: bool,
+    /// So much longer late answers are heard.
+    pub late_ms: u64,
+    /// How much there is to process.
+    pub weight: Weight,
+    /// Which lane.
+    pub priority: Priority,
+    /// What is wanted.
+    pub verb: Verb,
 }
 
-/// The agents that this node hosts, a line each, after one that counts those beneath it too.
-pub async fn agents(live: &Live) -> Result<Vec<Value>, Failure> {
-    let view = handle(live)?.view().await.ok_or_else(stopping)?;
-    let capabilities = view.census.by_capability.iter();
-    let capabilities: serde_json::Map<String, Value> = capabilities
-        .map(|(name, many)| (name.to_string(), (*many).into()))
-        .collect();
-    let head = json!({
-        "total": view.census.agents,
-        "by_capability": capabilities,
-        "refused": view.refused,
-    });
-    let page = |page: &[AgentPlan]| {
-        let rows: Vec<Value> = page.iter().map(agent_row).collect();
-        json!({ "agents": rows })
+/// When all are to be ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum At {
+    /// Each as soon as it can.
+    Now,
+    /// In so many milliseconds.
+    InMs(u64),
+    /// At the first T at which most can, the window's end no later than in so many milliseconds.
+    AutoWithinMs(u64),
+}
+
+impl Ask {
+    /// A question to all agents, as `gather` asks it when nothing else is said.
+    pub fn new(question: String) -> Self {
+        Self {
+            question,
+            capabilities: Vec::new(),
+            class: None,
+            sample: None,
+            tier: None,
+            window_ms: 500,
+            at: At::Now,
+            minimum: 950,
+            patient: false,
+            only_sent: false,
+            late_ms: 0,
+            weight: Weight::STANDARD,
+            priority: Priority::default(),
+            verb: Verb::default(),
+        }
+    }
+
+    fn question(self) -> Question {
+        let millis = Micros::from_millis;
+        Question {
+            select: Select {
+                capabilities: self.capabilities,
+                class: self.class,
+                sample: self.sample,
+                agent: None,
+                tier: self.tier,
+            },
+            request: Request {
+                priority: self.priority,
+                weight: self.weight,
+                verb: self.verb,
+                ..Request::new(self.question.into_bytes())
+            },
+            config: Config {
+                window: millis(self.window_ms).min(WINDOW_MAX),
+                minimum: self.minimum,
+                patient: self.patient,
+            },
+            when: match self.at {
+                At::Now => When::Now,
+                At::InMs(ms) => When::In(millis(ms)),
+                At::AutoWithinMs(ms) => When::Auto { limit: millis(ms) },
+            },
+        }
+    }
+}
+
+/// Which agents are shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agents {
+    /// Also those beneath, best first; else those of this node.
+    pub all: bool,
+    /// Only those that can do all of this.
+    pub capabilities: Vec<Label>,
+    /// Only those of this class.
+    pub class: Option<Class>,
+    /// Only those that may be given work, up to this impedance.
+    pub up_to_ms: Option<u32>,
+    /// So many at most.
+    pub limit: usize,
+    /// The last hour instead.
+    pub history: bool,
+}
+
+/// The agents, some on a line, after one that counts all.
+pub async fn agents(ask: Agents, live: &Live) -> Result<Vec<Value>, Failure> {
+    let operations = handle(live)?;
+    let view = operations.view().await.ok_or_else(stopping)?;
+    let now = Instant::now();
+    let roster = live.snapshot().await.ok_or_else(stopping)?.roster;
+    let me = view.me;
+    let plans = view.agents.clone();
+    let look = move |readings: &chorus_protocol::op::readings::Readings| {
+        let registry = readings.registry();
+        let summary = report::summary(registry);
+        let row = |agent: &AgentName, reading: &Reading| (*agent, reading.clone());
+        let meets = |reading: &Reading| {
+            let class = ask.class.is_none_or(|it| it == reading.class);
+            let can = |it: &Label| reading.capabilities.contains(it);
+            class && ask.capabilities.iter().all(can)
+        };
+        let mut rows: Vec<(AgentName, Reading)> = match (ask.all, ask.up_to_ms) {
+            (true, Some(up_to)) => {
+                let need = Need {
+                    capabilities: &ask.capabilities,
+                    class: ask.class,
+                    z_ms_max: Some(up_to),
+                };
+                let best = registry.best(ask.limit, need).into_iter();
+                let row = |it: chorus_protocol::impedance::registry::Candidate| {
+                    Some(row(&it.agent, registry.get(&it.agent)?))
+                };
+                best.filter_map(row).collect()
+            }
+            (true, None) => {
+                let all = registry.iter().filter(|it| meets(it.1));
+                let mut all: Vec<_> = all.map(|it| row(it.0, it.1)).collect();
+                all.sort_by_key(|(agent, it)| (it.z_ms, *agent));
+                all
+            }
+            (false, _) => {
+                let here = registry.iter().filter(|it| it.0.node == me && meets(it.1));
+                here.map(|it| row(it.0, it.1)).collect()
+            }
+        };
+        if ask.all {
+            rows.truncate(ask.limit.min(AGENTS_MAX));
+        }
+        let history = readings.history().filter(|_| ask.history);
+        (summary, rows, history.copied().collect::<Vec<_>>())
     };
-    let pages = view.agents.chunks(ROWS).map(page);
-    Ok([head].into_iter().chain(pages).collect())
-}
-
-/// An agent that a node hosts.
-pub fn agent_row(agent: &AgentPlan) -> Value {
-    let capabilities = agent.capabilities.iter().map(Label::to_string);
-    json!({
-        "name": agent.name.to_string(),
-        "backend": agent.backend.name(),
-        "capabilities": capabilities.collect::<Vec<_>>(),
-        "concurrency": agent.concurrency,
-        "queue": agent.queue,
-        "timeout_ms": u64::try_from(agent.timeout.as_millis()).unwrap_or(u64::MAX),
-    })
+    let (summary, rows, history) = operations.read(look).await.ok_or_else(stopping)?;
+    let capabilities = view.census.by_capability();
+    let names = |it: (&Label, &u32)| (it.0.to_string(), Value::from(*it.1));
+    let by_capability: serde_json::Map<String, Value> = capabilities.iter().map(names).collect();
+    let by_class = view.census.by_class();
+    let by_class = by_class.iter().map(|it| (it.0.to_string(), (*it.1).into()));
+    let by_class: serde_json::Map<String, Value> = by_class.collect();
+    let head = json!({
+        "total": view.census.agents(),
+        "by_capability": by_capability,
+        "by_class": by_class,
+        "refused": view.refused,
+        "summary": summary,
+    });
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|(agent, reading)| {
+            let plan = plans
+                .iter()
+                .find(|it| agent.node == me && it.name == agent.agent);
+            report::agent(&name(&roster, &agent.node), agent, reading, plan)
+        })
+        .collect();
+    let pages = rows.chunks(ROWS).map(|page| json!({ "agents": page }));
+    let points: Vec<Value> = history
+        .iter()
+        .map(|it| report::point(it, view.now, now.elapsed()))
+        .collect();
+    let points = points.chunks(ROWS).map(|page| json!({ "history": page }));
+    Ok([head].into_iter().chain(pages).chain(points).collect())
 }
 
 /// Asks, and waits for the end: a line of how it ended, then one for each group of answers, then
 /// those that are not ready.
-pub async fn gather(ask: Ask, live: &Live) -> Result<Vec<Value>, Failure> {
-    let window = Micros::from_millis(ask.window_ms).min(WINDOW_MAX);
-    let question = Question {
-        select: Select {
-            capability: ask.capability,
-        },
-        text: ask.question.into_bytes(),
-        config: Config {
-            window,
-            minimum: ask.minimum,
-        },
-    };
-    let mut told = handle(live)?.ask(question);
+pub async fn gather(
+    ask: Ask,
+    live: &Live,
+    tell: mpsc::Sender<Value>,
+) -> Result<Vec<Value>, Failure> {
+    let operations = handle(live)?;
+    let (late_ms, only_sent) = (ask.late_ms, ask.only_sent);
+    let asked = ask.question.clone();
+    let question = ask.question();
+    let window = question.config.window;
+    let census = operations.census().await.ok_or_else(stopping)?;
+    let population = census.count(&question.select);
+    let mut told = operations.ask(question);
+    let mut expected = 0;
     let report = loop {
         match told.recv().await {
             None => return Err(stopping()),
             Some(Output::Done(_, report)) => break report,
-            Some(Output::Refused(_, why)) => return Err(refused(why)),
+            Some(Output::Refused(_, why)) => return Err(refused(why, &census)),
+            Some(Output::Began(_, operation, many)) => {
+                if only_sent {
+                    return Ok(vec![report::sent(&operation, many)]);
+                }
+                expected = many;
+            }
+            Some(Output::Progress(_, tally)) => {
+                // Whoever reads slowly sees less.
+                let _ = tell.try_send(report::progress(&tally, expected));
+            }
             Some(_) => {}
         }
     };
-    let roster = live.snapshot().await.ok_or_else(stopping)?.roster;
-    Ok(lines(&report, window, |node| name(&roster, node)))
+    let mut late = Late::default();
+    let until = Instant::now() + Duration::from_millis(late_ms);
+    while late_ms > 0
+        && let Ok(Some(word)) = timeout_at(until, told.recv()).await
+    {
+        if let Output::Late(_, many, answers) = word {
+            late.more(many, answers);
+        }
+        let tally = report.outcome.tally;
+        if u64::from(late.many) + u64::from(tally.ready) >= tally.expected() {
+            break;
+        }
+    }
+    let roster = live.roster().await.ok_or_else(stopping)?;
+    let decided = Decided {
+        question: asked,
+        story: Story {
+            memory: live.memory().ok_or_else(stopping)?.clone(),
+            me: report.operation.origin,
+            kind: "operation",
+            id: format!("{}-{}", report.operation.run.0, report.operation.number),
+        },
+        operations: operations.clone(),
+        roster,
+        report,
+    };
+    let lines = report::Told {
+        report: &decided.report,
+        window,
+        population,
+        late: &late,
+        late_key: decided.story.key("late"),
+    };
+    let lines = lines.lines(|node: &NodeId| name(&decided.roster, node));
+    late::keep(decided, late, told);
+    Ok(lines)
 }
 
-fn handle(live: &Live) -> Result<&OperationsHandle, Failure> {
+/// What agents there are, for whoever asked for others.
+fn there(census: &Census) -> String {
+    let classes: Vec<String> = census.by_class().keys().map(|it| it.to_string()).collect();
+    let capabilities = census.by_capability();
+    let mut names: Vec<String> = capabilities.keys().map(Label::to_string).collect();
+    if names.len() > NAMED_MAX {
+        names.truncate(NAMED_MAX);
+        names.push("and others".into());
+    }
+    let can = match names.is_empty() {
+        true => "no agent has a capability".to_owned(),
+        false => format!("there are the capabilities {}", names.join(", ")),
+    };
+    format!(
+        "{can}, and the classes {}; people (F) are asked by --class F only",
+        classes.join(", ")
+    )
+}
+
+/// The measures of operations, a line each, and what predictions were worth.
+pub async fn kpi(live: &Live) -> Result<Vec<Value>, Failure> {
+    let operations = handle(live)?;
+    let now = operations.view().await.ok_or_else(stopping)?.now;
+    let kpis = operations.read(|it| it.kpis().clone()).await;
+    let kpis = kpis.ok_or_else(stopping)?;
+    let mut rows = report_kpi::kpis(&kpis, now, now);
+    rows.push(json!({ "reliability": report_kpi::reliability(&kpis, now) }));
+    Ok(rows)
+}
+
+/// An agent that a node hosts, as it is configured.
+pub fn agent_row(agent: &AgentPlan) -> Value {
+    report::plan(agent)
+}
+
+pub(super) fn handle(live: &Live) -> Result<&OperationsHandle, Failure> {
     live.operations().ok_or_else(stopping)
 }
 
-fn refused(why: Refusal) -> Failure {
+fn refused(why: Refusal, census: &Census) -> Failure {
     let message = why.to_string();
     match why {
-        Refusal::Nobody => Failure::usage("nobody", message).hint(
-            "`chorus agents` counts them; an agent is a [[agent]] table in the chorus.toml of \
-             this node or of one beneath it",
+        Refusal::Nobody if census.agents() == 0 => Failure::usage("nobody", message).hint(
+            "there is no agent yet: one is a [[agent]] table in the chorus.toml of this node or \
+             of one beneath it",
         ),
+        Refusal::Nobody => Failure::usage("nobody", message).hint(there(census)),
         Refusal::TooLarge(_) => Failure::usage("too_large", message),
-        Refusal::Busy => Failure::refused("busy", message).hint("ask again when some are over"),
-    }
-}
-
-fn lines(report: &Report, window: Micros, name: impl Fn(&NodeId) -> String) -> Vec<Value> {
-    let outcome = &report.outcome;
-    let tally = outcome.tally;
-    let operation = &report.operation;
-    let (groups, named) = (&report.answers.groups, &report.unready.named);
-    let beyond = groups.iter().skip(GROUPS_MAX).map(|it| u64::from(it.many));
-    let agent = |it: &AgentName| format!("{}/{}", name(&it.node), it.agent);
-    let head = json!({
-        "operation": format!("{}@{}:{}", operation.origin.short(), operation.run.0, operation.number),
-        "outcome": if outcome.success { "SUCCESS" } else { "PARTIAL" },
-        "recommendation": (!outcome.success).then_some("retry_with_larger_window"),
-        "decision": outcome.decision.name(),
-        "confidence": tally.confidence(),
-        "expected": tally.expected(),
-        "ready": tally.ready,
-        "conflict": tally.conflict,
-        "transit": tally.transit,
-        "skipped": tally.skipped,
-        // Nobody is, before it is over.
-        "late": 0,
-        "elapsed_ms": outcome.elapsed.0 as f64 / 1_000.0,
-        "window_ms": window.as_millis(),
-        "arrival_error_ms": {"p50": null, "p90": null, "p99": null},
-        "hit_rate": null,
-        "idle_ms_mean": null,
-        "left_out": u64::from(report.answers.left_out) + beyond.sum::<u64>(),
-        "unnamed": u64::from(report.unready.more) + named.len().saturating_sub(NAMED_MAX) as u64,
-    });
-    let groups = groups.iter().take(GROUPS_MAX).map(|group| {
-        let mut row = answer_row(&group.answer);
-        row["agents"] = group.many.into();
-        row["one"] = agent(&group.one).into();
-        json!({ "group": row })
-    });
-    let unready = named.iter().take(NAMED_MAX).map(|(who, why)| {
-        let (state, why) = match why {
-            Why::Conflict(why) => ("conflict", why.clone()),
-            Why::Lost(why) => ("transit", why.clone()),
-            Why::Skipped {
-                would_need_ms,
-                available_ms,
-            } => (
-                "skipped",
-                format!("would need {would_need_ms} ms, {available_ms} ms are left"),
-            ),
-        };
-        json!({ "unready": {"agent": agent(who), "state": state, "why": why} })
-    });
-    [head].into_iter().chain(groups).chain(unready).collect()
-}
-
-/// An answer as text; as base64 where it is none, or would be too long a line as text.
-fn answer_row(answer: &[u8]) -> Value {
-    let text = std::str::from_utf8(answer).ok().map(Value::from);
-    match text.filter(|it| it.to_string().len() <= TEXT_BYTES_MAX) {
-        Some(text) => json!({ "answer": text }),
-        None => json!({ "base64": BASE64.encode(answer) }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use chorus_protocol::ids::Incarnation;
-    use chorus_protocol::op::OperationId;
-    use chorus_protocol::op::answers::{ANSWER_BYTES_MAX, Answers, Group, Unready};
-    use chorus_protocol::op::gather::Outcome;
-    use chorus_protocol::op::quorum::{Decision, Tally};
-
-    use super::super::{LINE_BYTES_MAX, LINES_MAX};
-    use super::*;
-
-    #[test]
-    fn the_longest_answers_of_very_many_are_lines_that_a_client_takes() {
-        let one = AgentName {
-            node: NodeId([7; 32]),
-            agent: Label::new("e").expect("a name"),
-        };
-        let group = |n: u16| {
-            let mut answer = vec![0; ANSWER_BYTES_MAX];
-            answer[..2].copy_from_slice(&n.to_be_bytes());
-            Group {
-                answer: answer.into(),
-                many: 2,
-                one,
-            }
-        };
-        let report = Report {
-            operation: OperationId {
-                origin: NodeId([7; 32]),
-                run: Incarnation(1),
-                number: 1,
-            },
-            outcome: Outcome {
-                tally: Tally::default(),
-                decision: Decision::Retry,
-                success: false,
-                elapsed: Micros(1),
-            },
-            answers: Answers {
-                groups: (0..1_000).map(group).collect(),
-                left_out: 5,
-            },
-            unready: Unready {
-                named: vec![(one, Why::Lost("\u{1}".repeat(120))); 1_000],
-                more: 5,
-            },
-        };
-        let lines = lines(&report, Micros(1), NodeId::short);
-        assert!(lines.len() < LINES_MAX, "{}", lines.len());
-        let longest = lines.iter().map(|it| it.to_string().len()).max();
-        assert!(longest < Some(LINE_BYTES_MAX as usize), "{longest:?}");
-        let told = [&lines[0]["left_out"], &lines[0]["unnamed"]];
-        assert_eq!(told, [&Value::from(1_205), &Value::from(605)]);
-        let text = answer_row("ä\n".as_bytes());
-        assert_eq!(text, json!({"answer": "ä\n"}));
+        Refusal::BadTime(_) => Failure::usage("bad_time", message)
+            .hint("leave --at out, and the mesh chooses the first T that most can keep"),
+        Refusal::Busy(_) => Failure::refused("busy", message).hint("ask again when some are over"),
     }
 }

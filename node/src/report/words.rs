@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::faults::fault_words;
 use super::memory::memory_words;
 
 /// Where a node stands in the tree, in words.
@@ -169,6 +170,9 @@ pub fn status_words(status: &Value) -> String {
             words(&agents["total"])
         ),
     );
+    for fault in status["faults"].as_array().into_iter().flatten() {
+        line("fault", fault_words(fault));
+    }
     line("clock", pairs(status, &["incarnation", "lamport"]));
     let checkpoint = &status["checkpoint"];
     if checkpoint["epoch"].is_u64() {

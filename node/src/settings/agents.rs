@@ -1,13 +1,17 @@
 //! Agents: the `[[agent]]` tables of the home's file, one for each agent that the node hosts.
 
+mod kinds;
+
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chorus_actors::worker::{AgentPlan, Backend};
+use chorus_actors::worker::AgentPlan;
 use chorus_protocol::ids::Label;
+use chorus_protocol::impedance::Class;
 use serde::Deserialize;
 
+use self::kinds::{Api, Kind, backend};
 use crate::error::Failure;
 
 /// Most agents of one node.
@@ -19,6 +23,8 @@ const CONCURRENCY: usize = 4;
 const QUEUE: usize = 64;
 /// How long an agent may take, where nothing is said.
 const TIMEOUT_MS: u64 = 60_000;
+/// The same of a person, who may be away from the desk.
+const HUMAN_TIMEOUT_MS: u64 = 3_600_000;
 
 /// The file, of which only this is looked at here.
 #[derive(Debug, Default, Deserialize)]
@@ -37,6 +43,20 @@ struct Table {
     run: Option<String>,
     /// The command and its arguments.
     command: Option<Vec<String>>,
+    /// The base of an endpoint.
+    url: Option<String>,
+    /// The model's name there.
+    model: Option<String>,
+    /// The file with the endpoint's key, from the home on.
+    key_file: Option<PathBuf>,
+    /// What is spoken with it.
+    api: Option<Api>,
+    /// The most tokens of an answer.
+    max_tokens: Option<u32>,
+    /// What the model is told before each question.
+    system: Option<String>,
+    /// A to F; where nothing is said what is usual for the kind.
+    class: Option<String>,
     #[serde(default)]
     capabilities: Vec<String>,
     /// So many of them: NAME-1, NAME-2, …
@@ -46,27 +66,22 @@ struct Table {
     timeout_ms: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Builtin,
-    Exec,
-}
-
 /// The agents that the text of the file names.
 pub fn read(text: &str, file: &Path) -> Result<Vec<AgentPlan>, Failure> {
     let tables: Tables = toml::from_str(text).map_err(|why| {
         let message = format!("[[agent]] in {}: {}", file.display(), why.message());
         Failure::usage("bad_agent", message).hint(
             "an agent has `name` and `kind = \"builtin\"` with `run = \"echo\"` or `\"sysinfo\"`, \
-             or `kind = \"exec\"` with `command = [\"PROGRAM\", …]`, and may have \
-             capabilities, count, concurrency, queue and timeout_ms",
+             or `kind = \"exec\"` with `command = [\"PROGRAM\", …]`, or `kind = \"openai\"` with \
+             `url` and `model` (and `key_file`, `api`, `max_tokens`, `system`), or \
+             `kind = \"human\"`, and may have class, capabilities, count, concurrency, queue and timeout_ms",
         )
     })?;
     let mut agents = Vec::new();
     let mut names = BTreeSet::new();
+    let dir = file.parent().unwrap_or(Path::new("."));
     for table in &tables.agent {
-        for plan in plans(table).map_err(|why| refused(table, file, &why))? {
+        for plan in plans(table, dir).map_err(|why| refused(table, file, &why))? {
             if !names.insert(plan.name) {
                 let why = format!("there are two agents called {}", plan.name);
                 return Err(refused(table, file, &why));
@@ -90,27 +105,8 @@ fn refused(table: &Table, file: &Path, why: &str) -> Failure {
     Failure::usage("bad_agent", message)
 }
 
-fn backend(table: &Table) -> Result<Backend, String> {
-    match (table.kind, table.run.as_deref(), &table.command) {
-        (Kind::Builtin, Some("echo"), None) => Ok(Backend::Echo),
-        (Kind::Builtin, Some("sysinfo"), None) => Ok(Backend::Sysinfo),
-        (Kind::Builtin, Some(other), None) => Err(format!(
-            "run = {other:?} is neither \"echo\" nor \"sysinfo\""
-        )),
-        (Kind::Builtin, None, None) => Err("`run` is missing: \"echo\" or \"sysinfo\"".into()),
-        (Kind::Exec, None, Some(command)) if !command.is_empty() => {
-            Ok(Backend::Exec(command.clone()))
-        }
-        (Kind::Exec, None, _) => {
-            Err("`command` is missing: a list, the program first, then its arguments".into())
-        }
-        (Kind::Builtin, _, Some(_)) => Err("`command` is for kind = \"exec\"".into()),
-        (Kind::Exec, Some(_), _) => Err("`run` is for kind = \"builtin\"".into()),
-    }
-}
-
-fn plans(table: &Table) -> Result<Vec<AgentPlan>, String> {
-    let backend = backend(table)?;
+fn plans(table: &Table, dir: &Path) -> Result<Vec<AgentPlan>, String> {
+    let backend = backend(table, dir)?;
     let label = |text: &String| Label::new(text).map_err(|why| why.to_string());
     let capabilities: Vec<Label> = table
         .capabilities
@@ -119,6 +115,14 @@ fn plans(table: &Table) -> Result<Vec<AgentPlan>, String> {
         .collect::<Result<_, _>>()?;
     if capabilities.len() > CAPABILITIES_MAX {
         return Err(format!("at most {CAPABILITIES_MAX} capabilities"));
+    }
+    let class = table.class.as_deref().map(str::parse::<Class>);
+    let class = class.transpose().map_err(|why| why.to_string())?;
+    let class = class.unwrap_or(table.kind.class());
+    if matches!(table.kind, Kind::Human) && !class.is_human() {
+        return Err(format!(
+            "class {class} is not for people, who have a time scale of their own: F"
+        ));
     }
     let within = |name: &str, value: usize, max: usize| match (1..=max).contains(&value) {
         true => Ok(value),
@@ -130,7 +134,11 @@ fn plans(table: &Table) -> Result<Vec<AgentPlan>, String> {
         1_000,
     )?;
     let queue = within("queue", table.queue.unwrap_or(QUEUE), 10_000)?;
-    let timeout_ms = table.timeout_ms.unwrap_or(TIMEOUT_MS);
+    let usual_ms = match table.kind {
+        Kind::Human => HUMAN_TIMEOUT_MS,
+        _ => TIMEOUT_MS,
+    };
+    let timeout_ms = table.timeout_ms.unwrap_or(usual_ms);
     if !(1..=86_400_000).contains(&timeout_ms) {
         return Err(format!(
             "timeout_ms = {timeout_ms} is not 1 to 86400000, a day"
@@ -146,6 +154,7 @@ fn plans(table: &Table) -> Result<Vec<AgentPlan>, String> {
     };
     let plan = |name| AgentPlan {
         name,
+        class,
         capabilities: capabilities.clone(),
         backend: backend.clone(),
         concurrency,
@@ -157,6 +166,8 @@ fn plans(table: &Table) -> Result<Vec<AgentPlan>, String> {
 
 #[cfg(test)]
 mod tests {
+    use chorus_actors::worker::Backend;
+
     use super::*;
 
     fn parsed(text: &str) -> Result<Vec<AgentPlan>, Failure> {
@@ -208,6 +219,10 @@ mod tests {
             (
                 "name = \"e\"\nkind = \"builtin\"\nrun = \"echo\"\ncolour = 1",
                 "unknown field",
+            ),
+            (
+                "name = \"e\"\nkind = \"builtin\"\nrun = \"echo\"\nclass = \"G\"",
+                "not a class",
             ),
             (
                 "name = \"e\"\nkind = \"builtin\"\nrun = \"echo\"\ncount = 0",

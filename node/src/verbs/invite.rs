@@ -12,6 +12,7 @@ use chorus_storage::Home;
 use serde_json::json;
 
 use super::{bad_flag, place, read};
+use crate::chance;
 use crate::cli::{Context, InviteArgs};
 use crate::control::{self, Request};
 use crate::error::Failure;
@@ -41,9 +42,6 @@ pub fn issue(ctx: &Context, args: &InviteArgs) -> Result<(Token, String), Failur
     }
 
     let expires_s = chorus_storage::clock::unix_s().saturating_add(ttl.as_secs());
-    let mut random = [0; 8];
-    getrandom::fill(&mut random)
-        .map_err(|why| Failure::failed("no_randomness", format!("no randomness: {why}")))?;
     let token = Token {
         mesh: loaded.mesh,
         root: loaded.root,
@@ -56,7 +54,7 @@ pub fn issue(ctx: &Context, args: &InviteArgs) -> Result<(Token, String), Failur
         caps,
         expires_s,
         uses,
-        nonce: nonce(journal(&loaded)?, random),
+        nonce: nonce(journal(&loaded)?, chance::bytes()?),
     };
     let text = token.to_text(&loaded.identity).map_err(|why| {
         Failure::usage("bad_invitation", why.to_string())

@@ -1,15 +1,17 @@
 //! Verbs: one file for each thing that can be asked.
 
+pub mod bench;
 pub mod checkpoint;
 pub mod config;
 pub mod conflicts;
 pub mod demo;
 pub mod doctor;
-pub mod gather;
+pub mod inbox;
 pub mod init;
 pub mod invite;
 pub mod join;
 pub mod memory;
+pub mod operations;
 pub mod peers;
 mod recall;
 pub mod revoke;
@@ -22,6 +24,7 @@ use chorus_actors::transport::sockets::CurveKeys;
 use chorus_protocol::ids::{Label, Place};
 use chorus_protocol::wire::Identity;
 
+use crate::chance;
 use crate::cli::{Context, NetArgs};
 use crate::error::Failure;
 use crate::settings::Settings;
@@ -55,14 +58,7 @@ fn new_keys() -> Result<(Identity, CurveKeys), Failure> {
 }
 
 fn new_identity() -> Result<Identity, Failure> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|why| {
-        Failure::failed(
-            "no_randomness",
-            format!("the system gives no randomness: {why}"),
-        )
-    })?;
-    Ok(Identity::from_seed(&seed))
+    Ok(Identity::from_seed(&chance::bytes()?))
 }
 
 /// The text of a new home's `chorus.toml`: the settings that were given, and

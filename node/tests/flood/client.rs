@@ -237,6 +237,7 @@ impl Links {
             seq: self.delivered,
             id: self.delivered,
             command: Command::Attach,
+            age_ms: 0,
         });
         for message in [&echo, &deliver] {
             self.tell(&member.seal(to, message));

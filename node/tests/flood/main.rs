@@ -155,6 +155,7 @@ impl Flood {
             seq: 1,
             id: 1,
             command: chorus_protocol::wire::message::Command::Page(page),
+            age_ms: 0,
         };
         self.villain.recorded = vec![
             (Channel::Gossip, topic, phase),

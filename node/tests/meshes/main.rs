@@ -16,6 +16,7 @@ mod restarts;
 mod sectors;
 #[path = "../support/mod.rs"]
 mod support;
+mod tasks;
 
 /// Whether the long form is asked for.
 fn soak() -> bool {

@@ -1,5 +1,6 @@
 //! The verbs that make homes and read settings, as a user meets them: by the binary.
 
+mod benches;
 mod chorus;
 mod config;
 mod homes;

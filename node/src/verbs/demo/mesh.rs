@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::agents::{self, Wanted};
 use super::cast::Seat;
 use crate::control::{self, Request};
 use crate::error::Failure;
@@ -35,6 +36,12 @@ pub struct Player {
     child: Option<Child>,
 }
 
+impl Player {
+    fn pid(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+}
+
 /// All of them, the operator first. Dropping it kills them.
 #[derive(Debug)]
 pub struct Mesh {
@@ -42,6 +49,8 @@ pub struct Mesh {
     pub dir: PathBuf,
     /// The nodes.
     pub players: Vec<Player>,
+    /// What agents there are.
+    pub wanted: Wanted,
     /// How far it has come, in words.
     pub progress: String,
     /// This very program, which the nodes run: it may be on nobody's `PATH`.
@@ -50,7 +59,7 @@ pub struct Mesh {
 
 impl Mesh {
     /// Nothing runs yet.
-    pub fn new(dir: PathBuf, seats: Vec<Seat>) -> Result<Self, Failure> {
+    pub fn new(dir: PathBuf, seats: Vec<Seat>, wanted: Wanted) -> Result<Self, Failure> {
         let program = std::env::current_exe()
             .map_err(|why| Failure::failed("no_program", format!("this program's path: {why}")))?;
         let player = |seat: Seat| Player {
@@ -61,6 +70,7 @@ impl Mesh {
         Ok(Self {
             players: seats.into_iter().map(player).collect(),
             dir,
+            wanted,
             progress: "no node runs yet".into(),
             program,
         })
@@ -95,6 +105,8 @@ impl Mesh {
         ];
         let token = self.chorus(0, &invite, false).await?;
         self.chorus(at, &["join", token.trim()], true).await?;
+        let home = &self.players[at].home;
+        agents::equip(&self.wanted, home, at, self.players.len())?;
         self.start(at).await
     }
 
@@ -174,6 +186,32 @@ impl Mesh {
         Ok(())
     }
 
+    /// CPU time that all nodes have used.
+    pub fn cpu(&self) -> Duration {
+        let used = |player: &Player| {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", player.pid()?)).ok()?;
+            let of = |task: std::fs::DirEntry| {
+                let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+                text.split_whitespace().next()?.parse::<u64>().ok()
+            };
+            Some(tasks.flatten().filter_map(of).sum::<u64>())
+        };
+        Duration::from_nanos(self.players.iter().filter_map(used).sum())
+    }
+
+    /// Resident memory of a node.
+    pub fn memory_kb(&self, at: usize) -> Option<u64> {
+        let status = format!("/proc/{}/status", self.players[at].pid()?);
+        let status = std::fs::read_to_string(status).ok()?;
+        let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:"))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+
+    /// The home of a node.
+    pub fn home(&self, at: usize) -> &Home {
+        &self.players[at].home
+    }
+
     /// `chorus.status/1` of a node.
     pub async fn status(&self, at: usize) -> Result<Value, Failure> {
         let lines = control::ask(&self.players[at].home, &Request::Status {}).await?;
@@ -190,8 +228,9 @@ impl Mesh {
     /// Stops every node: asked first, killed after five seconds.
     pub async fn stop(&mut self) {
         for player in &self.players {
-            let id = player.child.as_ref().and_then(Child::id);
-            let pid = id.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+            let pid = player
+                .pid()
+                .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
             if let Some(pid) = pid {
                 // It may have ended a moment ago.
                 let _ = kill_process(pid, Signal::TERM);

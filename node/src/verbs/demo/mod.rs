@@ -1,9 +1,10 @@
 //! `demo`: a real mesh on this machine, every node a process of its own over loopback; one
 //! is killed with SIGKILL, and the mesh is watched noticing it and becoming whole again, with
-//! what was written meanwhile.
+//! what was written meanwhile. A dozen agents are asked while it dies, and again at the end.
 
-mod cast;
-mod mesh;
+pub mod agents;
+pub mod cast;
+pub mod mesh;
 mod notes;
 mod picture;
 
@@ -14,8 +15,11 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use crate::cli::Context;
+use crate::cli::demo::DemoArgs;
 use crate::error::{Failure, exit};
+use crate::verbs::operations::Kpis;
 use crate::verbs::run::Interrupts;
+use agents::Wanted;
 use mesh::Mesh;
 
 /// The whole tale without the end of the processes, which takes at most five seconds.
@@ -35,21 +39,28 @@ struct Tale {
     wrote: String,
     /// Until that one had them, once it was back and coupled.
     read_ms: u64,
+    /// What became of a question while the one died, and of the last when all were back.
+    dying: Value,
+    whole: Value,
+    kpis: Kpis,
     statuses: Vec<Value>,
 }
 
-pub async fn run(
-    ctx: Context,
-    keep: bool,
-    dir: Option<PathBuf>,
-    nodes: u32,
-) -> Result<(), Failure> {
+pub async fn run(ctx: Context, dir: Option<PathBuf>, args: DemoArgs) -> Result<(), Failure> {
+    let (keep, nodes) = (args.keep, args.nodes);
+    let wanted = Wanted {
+        agents: args.agents as usize,
+        questions: args.questions as usize,
+        openai: args.openai,
+        echoes: false,
+    };
     let fresh = || std::env::temp_dir().join(format!("chorus-demo-{}", std::process::id()));
     let dir = dir.unwrap_or_else(fresh);
     let mut interrupts = Interrupts::new()?;
-    let mut mesh = Mesh::new(dir, cast::cast(nodes as usize))?;
+    let mut mesh = Mesh::new(dir, cast::cast(nodes as usize), wanted)?;
+    let tale_max = TALE_MAX + agents::spare(&mesh.wanted);
     let told = tokio::select! {
-        told = timeout(TALE_MAX, tell(&mut mesh)) => told.ok(),
+        told = timeout(tale_max, tell(&mut mesh)) => told.ok(),
         signal = interrupts.next() => Some(Err(
             Failure::failed("interrupted", format!("interrupted by {signal}; the nodes are stopped"))
         )),
@@ -95,17 +106,32 @@ async fn tell(mesh: &mut Mesh) -> Result<Tale, Failure> {
     let seconds = began.elapsed().as_secs_f64();
     say(&format!("whole after {seconds:.1} s: {}", mesh.progress));
 
+    let wanted = mesh.wanted.clone();
+    agents::until_known(mesh, wanted.agents).await?;
+    say(&format!(
+        "{} agents are known to the operator",
+        wanted.agents
+    ));
+
     let victim = cast::victim(mesh.players.iter().map(|player| &player.seat));
     let killed = mesh.players[victim].seat.name.clone();
     let before = mesh.seen_by_operator(&killed).await?["incarnation"].as_u64();
     mesh.kill(victim).await?;
     let at = Instant::now();
-    say(&format!("{killed} was killed with SIGKILL"));
+    say(&format!(
+        "{killed} was killed with SIGKILL, and all agents are asked"
+    ));
+    let dying = tokio::spawn(agents::ask_while_dying(mesh.home(0).clone()));
     while mesh.seen_by_operator(&killed).await?["state"] == "live" {
         sleep(LOOK_CLOSELY).await;
     }
-    let detect_ms = at.elapsed().as_millis() as u64;
+    let detect_ms = agents::millis(at);
     say(&format!("the operator knows after {detect_ms} ms"));
+
+    let dying = dying
+        .await
+        .unwrap_or_else(|why| Err(Failure::failed("crashed", format!("the question: {why}"))))?;
+    say(&agents::words(&dying));
 
     let writer = (0..count).rev().find(|at| *at != victim).unwrap_or(0);
     let wrote = mesh.players[writer].seat.name.clone();
@@ -129,17 +155,24 @@ async fn tell(mesh: &mut Mesh) -> Result<Tale, Failure> {
         mesh.all_run()?;
         sleep(LOOK_CLOSELY).await;
     }
-    let recover_ms = at.elapsed().as_millis() as u64;
+    let recover_ms = agents::millis(at);
     say(&format!("it is back and coupled after {recover_ms} ms"));
     let read_ms = notes::until_read(mesh, victim).await?.as_millis() as u64;
     say(&format!("it reads all {lines} lines {read_ms} ms later"));
     let statuses = until_whole(mesh).await?;
+    agents::until_known(mesh, wanted.agents).await?;
+    let whole = agents::ask_whole(mesh, &wanted).await?;
+    say(&agents::words(&whole));
+    let kpis = Kpis::read(mesh.home(0)).await?;
     Ok(Tale {
         killed,
         detect_ms,
         recover_ms,
         wrote,
         read_ms,
+        dying,
+        whole,
+        kpis,
         statuses,
     })
 }
@@ -188,7 +221,7 @@ fn sees_all(status: &Value, count: usize) -> bool {
 
 fn show(ctx: &Context, mesh: &Mesh, tale: &Tale) -> Result<(), Failure> {
     let seats: Vec<_> = mesh.players.iter().map(|player| &player.seat).collect();
-    let answer = json!({
+    let mut answer = json!({
         "schema": "chorus.demo/1",
         "dir": mesh.dir,
         "nodes": seats.len(),
@@ -202,7 +235,12 @@ fn show(ctx: &Context, mesh: &Mesh, tale: &Tale) -> Result<(), Failure> {
             "read_on": tale.killed,
             "read_ms": tale.read_ms,
         },
+        "agents": {
+            "asked_while_dying": tale.dying,
+            "asked_when_whole": tale.whole,
+        },
     });
+    tale.kpis.report(&mut answer);
     let back = format!(
         "{} was killed: known after {:.1} s, back and coupled {:.1} s after its restart",
         tale.killed,
@@ -216,8 +254,15 @@ fn show(ctx: &Context, mesh: &Mesh, tale: &Tale) -> Result<(), Failure> {
         tale.killed
     );
     let picture = picture::draw(&seats, &tale.statuses, &tale.killed);
+    let asked = format!(
+        "asked while it died:  {}\nasked when it was back: {}",
+        agents::words(&tale.dying),
+        agents::words(&tale.whole)
+    );
+    let kpis = tale.kpis.words();
     let homes = format!("homes and logs: {}", mesh.dir.display());
-    ctx.answer(&answer, &format!("{picture}\n\n{back}\n{memory}\n{homes}"))
+    let text = format!("{picture}\n\n{back}\n{memory}\n{asked}\n\n{kpis}\n\n{homes}");
+    ctx.answer(&answer, &text)
 }
 
 /// Progress, for people.

@@ -1,0 +1,400 @@
+//! Delegating: a task for one agent, given to the next when that one is lost. Each step is a record of this
+//! node's own before it is taken, so `chorus timeline own/NAME/task/` tells the story, and the effect is written
+//! once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chorus_actors::operations::OperationsHandle;
+use chorus_protocol::ids::{AgentName, Label};
+use chorus_protocol::impedance::{Class, Need, State};
+use chorus_protocol::op::answers::Why;
+use chorus_protocol::op::gather::Config;
+use chorus_protocol::op::readings::Readings;
+use chorus_protocol::op::task::{ATTEMPTS_MAX, Ended, Task, Verdict};
+use chorus_protocol::op::{
+    OperationId, Output, Priority, Question, Request, Select, Verb, WINDOW_MAX, When,
+};
+use chorus_protocol::trust::roster::Roster;
+use chorus_protocol::units::Micros;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::memory::name;
+use super::stopping;
+use super::story::{Story, answer_row, beginning, fresh};
+use crate::error::{Failure, exit};
+use crate::live::Live;
+
+/// Words on attempts that may wait.
+const WORDS_MAX: usize = 64;
+/// Between two looks for agents that are not there.
+const AWAY: Duration = Duration::from_millis(500);
+/// How long agents that were given up are still heard.
+const LATE: Duration = Duration::from_secs(3_600);
+
+/// A task, as it crosses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delegate {
+    /// What is to be done.
+    pub task: String,
+    /// By whom.
+    pub to: To,
+    /// The highest impedance that will do.
+    pub up_to_ms: Option<u32>,
+    /// How long it may take in all.
+    pub timeout_ms: u64,
+    /// Which lane.
+    pub priority: Priority,
+    /// The stage before this one, whose answer the task is.
+    pub after: Option<After>,
+}
+
+/// What a task follows from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct After {
+    /// The task before.
+    pub task: String,
+    /// The first operation of the whole chain.
+    pub first: OperationId,
+    /// The operation that gave the answer.
+    pub last: OperationId,
+}
+
+/// Whose task it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum To {
+    /// The best of all but people.
+    Best,
+    /// The best of a class.
+    Class(Class),
+    /// The best that can do this.
+    Capability(Label),
+    /// This one: a node's name and the agent's.
+    Agent(Label, Label),
+}
+
+/// Gives the task to one agent after another until one has done it. Whoever was given up is
+/// heard on after that.
+pub async fn delegate(
+    ask: Delegate,
+    live: &Live,
+    tell: mpsc::Sender<Value>,
+) -> Result<Vec<Value>, Failure> {
+    let snapshot = live.snapshot().await.ok_or_else(stopping)?;
+    let (reply, answer) = oneshot::channel();
+    let (words, heard) = mpsc::channel(WORDS_MAX);
+    let timeout = Duration::from_millis(ask.timeout_ms).min(Duration::from_micros(WINDOW_MAX.0));
+    let began = Instant::now();
+    let errand = Errand {
+        operations: live.operations().ok_or_else(stopping)?.clone(),
+        story: Story {
+            memory: live.memory().ok_or_else(stopping)?.clone(),
+            me: snapshot.me.node,
+            kind: "task",
+            id: fresh()?,
+        },
+        roster: snapshot.roster,
+        until: began + timeout,
+        began,
+        task: Task::default(),
+        failures: Vec::new(),
+        first: ask.after.as_ref().map(|it| it.first),
+        last: ask.after.as_ref().map(|it| it.last),
+        words: Some(words),
+        reply: Some(reply),
+        tell,
+        ask,
+    };
+    tokio::spawn(errand.run(heard));
+    let effect = answer.await.map_err(|_| stopping())??;
+    Ok(vec![effect])
+}
+
+/// A task under way. It ends when it is over and nobody can be late any more.
+struct Errand {
+    ask: Delegate,
+    operations: OperationsHandle,
+    story: Story,
+    roster: Arc<Roster>,
+    began: Instant,
+    until: Instant,
+    task: Task,
+    failures: Vec<Value>,
+    /// The first operation of the chain, and the newest.
+    first: Option<OperationId>,
+    last: Option<OperationId>,
+    /// Where what becomes of attempts is said, until there are no more of them.
+    words: Option<mpsc::Sender<(u32, Output)>>,
+    reply: Option<oneshot::Sender<Result<Value, Failure>>>,
+    tell: mpsc::Sender<Value>,
+}
+
+impl Errand {
+    async fn run(mut self, mut heard: mpsc::Receiver<(u32, Output)>) {
+        let mut task = json!({"task": beginning(&self.ask.task), "to": self.ask.to});
+        if let Some(after) = &self.ask.after {
+            task["after"] = after.task.clone().into();
+        }
+        if let Err(why) = self.story.write("task", task).await {
+            return self.end(Err(why));
+        }
+        self.next().await;
+        loop {
+            let until = match self.reply {
+                Some(_) => self.until,
+                None => self.until + LATE,
+            };
+            match timeout_at(until, heard.recv()).await {
+                Ok(Some((fence, word))) => self.hear(fence, word).await,
+                Ok(None) => return,
+                Err(_) if self.reply.is_some() => self.give_up("timeout").await,
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Something became of an attempt.
+    async fn hear(&mut self, fence: u32, word: Output) {
+        let (answers, why) = match word {
+            Output::Done(_, report) => {
+                let named = report.unready.named.first();
+                let why = named.map_or("it is lost".to_owned(), |it| reason(&it.1));
+                (report.answers, why)
+            }
+            Output::Late(_, _, answers) => (answers, String::new()),
+            Output::Began(_, operation, _) => {
+                self.first.get_or_insert(operation);
+                self.last = Some(operation);
+                return;
+            }
+            // It was not even asked: that is no fault of the agent's.
+            Output::Refused(_, why) => {
+                return self.end(Err(Failure::refused("busy", why.to_string())
+                    .hint("ask again when some operations are over")));
+            }
+            _ => return,
+        };
+        let answer = answers.groups.into_iter().next();
+        let how = match answer {
+            Some(_) => Ended::Answered,
+            None => Ended::Failed,
+        };
+        let verdict = self.task.ended(fence, how);
+        let who = self.who(fence);
+        match (verdict, answer) {
+            (Verdict::Effect, Some(group)) => {
+                let mut effect = answer_row(&group.answer);
+                effect["attempt"] = fence.into();
+                effect["agent"] = who.into();
+                // Durable before it is told.
+                if let Err(why) = self.story.write("effect", effect.clone()).await {
+                    return self.end(Err(why));
+                }
+                effect["key"] = self.story.key("effect").into();
+                effect["elapsed_ms"] = (self.began.elapsed().as_micros() as f64 / 1e3).into();
+                effect["failed"] = self.failures.clone().into();
+                effect["task"] = self.story.id.clone().into();
+                let after = self.first.zip(self.last).map(|(first, last)| After {
+                    task: self.story.id.clone(),
+                    first,
+                    last,
+                });
+                effect["after"] = json!(after);
+                self.end(Ok(effect));
+            }
+            (Verdict::Late, Some(group)) => {
+                let mut late = answer_row(&group.answer);
+                late["attempt"] = fence.into();
+                late["agent"] = who.into();
+                if let Err(why) = self.story.write(&format!("late-{fence}"), late).await {
+                    tracing::warn!(why = why.message, "a late answer could not be kept");
+                }
+            }
+            (Verdict::Again, _) => {
+                let failed = json!({"attempt": fence, "agent": who, "why": why});
+                let step = format!("attempt-{fence}-lost");
+                if let Err(why) = self.story.write(&step, failed.clone()).await {
+                    return self.end(Err(why));
+                }
+                self.say(failed.clone());
+                self.failures.push(failed);
+                self.next().await;
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives it to the next best.
+    async fn next(&mut self) {
+        let (fence, agent, last) = loop {
+            let (candidates, away) = self.candidates().await;
+            let fresh = candidates
+                .iter()
+                .filter(|it| !self.task.tried().contains(it));
+            let last = fresh.count() < 2 && !away;
+            match self.task.attempt(candidates) {
+                Some((fence, agent)) => break (fence, agent, last),
+                // They may come back.
+                None if away && Instant::now() < self.until => sleep(AWAY).await,
+                None => return self.give_up("nobody").await,
+            }
+        };
+        let given = json!({"attempt": fence, "agent": self.who(fence)});
+        if let Err(why) = self
+            .story
+            .write(&format!("attempt-{fence}"), given.clone())
+            .await
+        {
+            return self.end(Err(why));
+        }
+        self.say(given);
+        // One that hangs leaves time for another, if there is one.
+        let left = self.until.saturating_duration_since(Instant::now());
+        let left = if last { left } else { left / 2 };
+        let question = Question {
+            select: Select {
+                agent: Some(agent),
+                ..Select::default()
+            },
+            request: Request {
+                correlation: self.first,
+                causation: self.last,
+                priority: self.ask.priority,
+                verb: Verb::Act,
+                ..Request::new(self.ask.task.clone().into_bytes())
+            },
+            config: Config {
+                window: Micros(u64::try_from(left.as_micros()).unwrap_or(u64::MAX)),
+                ..Config::default()
+            },
+            when: When::Now,
+        };
+        let mut told = self.operations.ask(question);
+        let words = self.words.clone();
+        tokio::spawn(async move {
+            while let Some((words, word)) = words.as_ref().zip(told.recv().await) {
+                if words.send((fence, word)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Those that could do it, the best first, and whether others could that are not there. Who
+    /// mostly fails comes last.
+    async fn candidates(&self) -> (Vec<AgentName>, bool) {
+        let (to, up_to) = (self.ask.to.clone(), self.ask.up_to_ms);
+        let named = match &to {
+            To::Agent(node, agent) => {
+                let member = self.roster.members().find(|it| it.entry.name == *node);
+                member.map(|it| AgentName {
+                    node: it.entry.node,
+                    agent: *agent,
+                })
+            }
+            _ => None,
+        };
+        let look = move |readings: &Readings| {
+            let registry = readings.registry();
+            let able = |capabilities: &[Label], class: Option<Class>| {
+                let need = Need {
+                    capabilities,
+                    class,
+                    z_ms_max: up_to,
+                };
+                let best = registry.best(2 * ATTEMPTS_MAX, need);
+                let mut best: Vec<AgentName> = best.into_iter().map(|it| it.agent).collect();
+                let fails = |agent: &AgentName| {
+                    let reading = registry.get(agent);
+                    reading.is_some_and(|it| it.reliability.is_some_and(|it| it < 0.5))
+                };
+                best.sort_by_key(fails);
+                let away = registry.iter().any(|(_, it)| {
+                    let alike = class.map_or(!it.class.is_human(), |class| class == it.class);
+                    let can = |capability| it.capabilities.contains(capability);
+                    alike && it.state == State::Offline && capabilities.iter().all(can)
+                });
+                (best, away)
+            };
+            match to {
+                To::Best => able(&[], None),
+                To::Class(class) => able(&[], Some(class)),
+                To::Capability(it) => able(&[it], None),
+                To::Agent(..) => {
+                    let known = named.and_then(|it| Some((it, registry.get(&it)?)));
+                    let there = known.filter(|it| it.1.is_live()).map(|it| it.0);
+                    (
+                        there.into_iter().collect(),
+                        known.is_some() && there.is_none(),
+                    )
+                }
+            }
+        };
+        self.operations.read(look).await.unwrap_or_default()
+    }
+
+    /// It failed for good.
+    async fn give_up(&mut self, code: &str) {
+        let failed = json!({"attempts": self.failures, "why": code});
+        let written = self.story.write("failed", failed).await;
+        let failure = match code {
+            "timeout" => {
+                let message = format!("nobody has done it within {} ms", self.ask.timeout_ms);
+                Failure::new(exit::TIMEOUT, code, message)
+                    .hint("give it a larger --timeout; `chorus timeline` tells who tried")
+            }
+            _ if self.failures.is_empty() => {
+                let message = "no agent beneath this node can be given that";
+                Failure::usage(code, message).hint("`chorus agents --all` shows them")
+            }
+            _ => {
+                let last = self.failures.last().map(|it| it["why"].to_string());
+                let message = format!(
+                    "{} tried, and nobody is left; the last: {}",
+                    self.failures.len(),
+                    last.unwrap_or_default()
+                );
+                Failure::failed("lost", message).hint(format!(
+                    "chorus timeline {} tells the story",
+                    self.story.key("")
+                ))
+            }
+        };
+        self.end(written.and(Err(failure)));
+    }
+
+    /// Tells whoever asked how it ended. No more attempts are made.
+    fn end(&mut self, how: Result<Value, Failure>) {
+        self.words = None;
+        if let Some(reply) = self.reply.take() {
+            // Whoever asked may have gone; the record stands.
+            let _ = reply.send(how);
+        }
+    }
+
+    fn say(&self, what: Value) {
+        // Whoever reads slowly sees less.
+        let _ = self.tell.try_send(what);
+    }
+
+    /// The name of the agent of an attempt.
+    fn who(&self, fence: u32) -> String {
+        let tried = self.task.tried().get(fence as usize - 1);
+        tried.map_or(String::new(), |it| {
+            format!("{}/{}", name(&self.roster, &it.node), it.agent)
+        })
+    }
+}
+
+fn reason(why: &Why) -> String {
+    match why {
+        Why::Conflict(why) => format!("it contradicts: {why}"),
+        Why::Lost(why) => why.clone(),
+        Why::Skipped { .. } => "it was skipped".to_owned(),
+    }
+}
