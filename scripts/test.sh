@@ -42,6 +42,9 @@ mkdir -p "$logs"
 # A node with a hundred children holds some hundreds of sockets.
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 
+# Most tests wait for processes most of the time, so more than one a core run at once.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) * 2))}
+
 # step NAME COMMAND...: runs it, counted; its whole output is in the log, and what failed
 # at the end.
 step() {

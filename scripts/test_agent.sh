@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A stranger joins a real mesh: two nodes as processes, and scripts/agent.py, which knows
 # nothing but WIRE.md, attaches to the lead of its cluster. Passes when the agent verified
-# sums that count it in, and the lead called it live.
+# sums that count it in, the lead called it live, and its answer counted as ready in `gather`,
+# at the lead and at the operator, with a T and without.
 #
 #   scripts/test_agent.sh CHORUS PYTHON    the binary, and a Python with what agent.py needs
 set -euo pipefail
@@ -44,6 +45,15 @@ peers = json.load(sys.stdin)["peers"]
 sys.exit(not any(p["name"] == sys.argv[1] and p["state"] == "live" for p in peers))' "$2"
 }
 
+# gathered NODE WORDS...: one agent is asked, is ready, and says what it was told to say.
+gathered() {
+    "$chorus" --dir "$dir/$1" --json gather 'are you there?' "${@:2}" | "$python" -c '
+import json, sys
+said = json.load(sys.stdin)
+counts = [said[it] for it in ("expected", "ready", "conflict", "transit", "skipped", "late")]
+sys.exit(counts != [1, 1, 0, 0, 0, 0] or "from outside" not in json.dumps(said))'
+}
+
 # What is no token is told in one line.
 told=0
 "$python" "$here/agent.py" bad 2>"$dir/bad.log" || told=$?
@@ -63,9 +73,24 @@ run lead
 until_deadline 30 "op calls lead live" is_live op lead
 
 token=$("$chorus" --dir "$dir/op" invite --name stranger --sector s1 --cluster c1)
-"$python" "$here/agent.py" "$token" --seconds 12 >"$dir/agent.out" 2>"$dir/agent.log" &
+"$python" "$here/agent.py" "$token" --seconds 20 --capability demo --answer 'from outside' \
+    >"$dir/agent.out" 2>"$dir/agent.log" &
 agent=$!
+nodes+=("$agent")
 until_deadline 30 "lead calls stranger live" is_live lead stranger
+until_deadline 10 "op can ask stranger" gathered op --at now
+for node in lead op; do
+    for at in now auto; do
+        gathered "$node" --at "$at" --capability demo || {
+            echo "$node: gather --at $at does not count the stranger as ready" >&2
+            exit 1
+        }
+    done
+    if "$chorus" --dir "$dir/$node" gather 'can you?' --capability other >"$dir/other.out" 2>&1; then
+        echo "$node: asked for what the stranger cannot do" >&2
+        exit 1
+    fi
+done
 wait "$agent"
 "$python" - "$dir/agent.out" <<'PYTHON'
 import json, sys
