@@ -106,6 +106,17 @@ mod tests {
 
     use super::*;
 
+    /// Somebody is served, long before those that idle are over.
+    async fn serves(serving: impl Future<Output = ()>, done: &mut mpsc::Receiver<()>) {
+        let answered = timeout(SERVE_MAX / 2, async {
+            tokio::select! {
+                () = serving => None,
+                it = done.recv() => it,
+            }
+        });
+        assert_eq!(answered.await.ok().flatten(), Some(()));
+    }
+
     #[tokio::test]
     async fn idle_callers_beyond_the_limit_keep_nobody_waiting_and_their_number_is_bounded() {
         let (call, calls) = mpsc::channel::<bool>(256);
@@ -136,14 +147,7 @@ mod tests {
             call.send(true).await.expect("it is taken");
         }
         call.send(false).await.expect("it is taken");
-        // Long before the idle ones are over.
-        let answered = timeout(SERVE_MAX / 2, async {
-            tokio::select! {
-                () = serve("test", accept, one) => None,
-                it = done.recv() => it,
-            }
-        });
-        assert_eq!(answered.await.ok().flatten(), Some(()));
+        serves(serve("test", accept, one), &mut done).await;
         assert!(most.load(Ordering::Relaxed) <= CONNECTIONS_MAX);
     }
 
@@ -174,13 +178,7 @@ mod tests {
             call.send(true).await.expect("it is taken");
         }
         call.send(false).await.expect("it is taken");
-        let answered = timeout(SERVE_MAX / 2, async {
-            tokio::select! {
-                () = serve("test", accept, one) => None,
-                it = done.recv() => it,
-            }
-        });
-        assert_eq!(answered.await.ok().flatten(), Some(()));
+        serves(serve("test", accept, one), &mut done).await;
     }
 
     #[tokio::test]
@@ -219,12 +217,6 @@ mod tests {
         for caller in all.chain([Caller::Releases]) {
             call.send(caller).await.expect("it is taken");
         }
-        let answered = timeout(SERVE_MAX / 2, async {
-            tokio::select! {
-                () = serve("test", accept, one) => None,
-                it = done.recv() => it,
-            }
-        });
-        assert_eq!(answered.await.ok().flatten(), Some(()));
+        serves(serve("test", accept, one), &mut done).await;
     }
 }

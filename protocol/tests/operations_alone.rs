@@ -85,6 +85,10 @@ fn no_window_is_so_long_that_it_never_closes() {
         let runs = outputs.iter().any(|it| matches!(it, Output::Run { .. }));
         assert_eq!(runs, number < 64, "{number}: beyond that it is busy");
     }
+    let call = node.next_deadline();
+    assert!(call < WINDOW_MAX, "who is silent is said before the end");
+    node.handle(Input::Tick, call);
+    node.handle(Input::Tick, node.next_deadline());
     assert_eq!(node.next_deadline(), WINDOW_MAX);
 }
 

@@ -2,32 +2,11 @@
 //! disks, any one of which gives back the same vector; loss, cuts, restarts, full disks and
 //! lying neighbours cost an epoch at worst, never a durable one.
 
-use chorus_protocol::memory::checkpoint::{Config, Event, Kind, State};
+use chorus_protocol::memory::checkpoint::{Event, Kind, State};
 use chorus_protocol::units::Micros;
+use chorus_tests::epochs::sectors::{N, SHAPE, config, durable, world};
 use chorus_tests::epochs::{Epochs, expect};
-use chorus_tests::world::fabric::Shape;
 use chorus_tests::world::watch;
-
-/// One sector: the orchestrator 0, the coordinator 1, leads 2 and 7 with four agents each;
-/// then another sector from 12 on.
-const SHAPE: Shape = Shape::Tree {
-    clusters: 2,
-    size: 5,
-};
-const N: usize = 23;
-
-fn config() -> Config {
-    Config::every(Micros::from_secs(10))
-}
-
-fn world(seed: u64) -> Epochs {
-    Epochs::new(N, SHAPE, config(), seed)
-}
-
-/// Waits until everybody holds a durable one of everybody.
-fn durable(world: &mut Epochs, limit_s: u64) -> Result<(), String> {
-    world.reach("durable one of all", limit_s, |w| w.agree(0..N, N))
-}
 
 /// How many epochs were made so far.
 fn made(world: &Epochs) -> usize {

@@ -3,32 +3,12 @@
 
 use chorus_protocol::ids::{Digest, NodeId};
 use chorus_protocol::memory::checkpoint::{
-    Config, Event, Input, Kind, Order, Output, Part, Record, Refusal, Stem, part::Row,
+    Event, Input, Kind, Order, Output, Part, Record, Refusal, Stem, part::Row,
 };
 use chorus_protocol::units::Micros;
 use chorus_tests::epochs::Epochs;
-use chorus_tests::world::fabric::{Shape, key};
-
-/// One sector: the orchestrator 0, the coordinator 1, leads 2 and 7 with four agents each;
-/// then another sector from 12 on.
-const SHAPE: Shape = Shape::Tree {
-    clusters: 2,
-    size: 5,
-};
-const N: usize = 23;
-
-fn config() -> Config {
-    Config::every(Micros::from_secs(10))
-}
-
-fn world(seed: u64) -> Epochs {
-    Epochs::new(N, SHAPE, config(), seed)
-}
-
-/// Waits until everybody holds a durable one of everybody.
-fn durable(world: &mut Epochs, limit_s: u64) -> Result<(), String> {
-    world.reach("durable one of all", limit_s, |w| w.agree(0..N, N))
-}
+use chorus_tests::epochs::sectors::{N, SHAPE, durable, world};
+use chorus_tests::world::fabric::key;
 
 /// The part of machine 2 in the chunk, made anew by `bend`.
 fn bent(order: &mut Order, bend: impl Fn(&Part, Vec<Row>) -> Vec<u8>) {

@@ -1,17 +1,27 @@
 //! Starts after something was lost: what is found, what is said, and under which name they write.
 
+use tempfile::TempDir;
+
 use super::*;
 
-#[test]
-fn a_store_that_was_mended_before_the_start_is_among_its_findings_once() {
+/// A home of its own, with a store that holds these.
+fn home_with(batch: &Batch) -> (TempDir, Home) {
     let dir = tempfile::tempdir().unwrap();
     let home = Home::at(dir.path());
     home.create().unwrap();
     boot::create(&home).unwrap();
+    put(&home, batch);
+    (dir, home)
+}
+
+fn put(home: &Home, batch: &Batch) {
     let mut store = sled_store::open(&home.db()).unwrap().store;
-    let item = Batch::new().put(Tree::Roster, "item", "bytes");
-    store.apply(&item).and_then(|()| store.flush()).unwrap();
-    drop(store);
+    store.apply(batch).and_then(|()| store.flush()).unwrap();
+}
+
+#[test]
+fn a_store_that_was_mended_before_the_start_is_among_its_findings_once() {
+    let (_dir, home) = home_with(&Batch::new().put(Tree::Roster, "item", "bytes"));
     let damaged = || {
         let restored = restore(&home, boot::start(&home).unwrap()).unwrap();
         restored.findings.contains(&("store_damaged", 1))
@@ -26,14 +36,7 @@ fn a_store_that_was_mended_before_the_start_is_among_its_findings_once() {
 
 #[test]
 fn a_store_that_is_older_than_the_keys_or_anothers_writes_as_another_replica() {
-    let dir = tempfile::tempdir().unwrap();
-    let home = Home::at(dir.path());
-    home.create().unwrap();
-    boot::create(&home).unwrap();
-    let mut store = sled_store::open(&home.db()).unwrap().store;
-    let item = Batch::new().put(Tree::Roster, "item", "bytes");
-    store.apply(&item).and_then(|()| store.flush()).unwrap();
-    drop(store);
+    let (_dir, home) = home_with(&Batch::new().put(Tree::Roster, "item", "bytes"));
     let (own, other) = (NodeId([1; 32]), NodeId([2; 32]));
     let start = |own: &NodeId| {
         let boot = boot::start(&home).unwrap();
@@ -82,9 +85,6 @@ fn a_mirror_is_missing_only_where_one_was_written() {
     std::fs::write(home.mesh().join(MIRROR), [0xff]).unwrap();
     assert!(lost(), "damaged");
     std::fs::remove_file(home.mesh().join(MIRROR)).unwrap();
-    let mut store = sled_store::open(&home.db()).unwrap().store;
-    let mark = Batch::new().put(Tree::Meta, MIRRORED, "1");
-    store.apply(&mark).and_then(|()| store.flush()).unwrap();
-    drop(store);
+    put(&home, &Batch::new().put(Tree::Meta, MIRRORED, "1"));
     assert!(lost(), "missing");
 }

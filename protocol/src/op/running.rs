@@ -53,6 +53,8 @@ pub(super) struct Running {
     pub heard: Heard,
     /// Since when something is known that was not passed on, and when the last of it came.
     unsaid: Option<(Micros, Micros)>,
+    /// The parent knows who was silent shortly before the window closes.
+    called: bool,
     /// How it ended, until that is told to the asker.
     done: Option<Outcome>,
     /// Whoever asked has gone.
@@ -87,6 +89,7 @@ impl Running {
             heard: Heard::default(),
             // Where nobody is asked, that is all there is to say.
             unsaid: nobody.then_some((now, now)),
+            called: false,
             done: None,
             abandoned: false,
             late: 0,
@@ -106,7 +109,16 @@ impl Running {
             self.ends
         };
         let arriving = self.arriving.next_deadline();
-        self.say_at().min(ends).min(arriving)
+        self.say_at().min(self.call_at()).min(ends).min(arriving)
+    }
+
+    /// When the parent is told who is silent, while it still counts: our window closes after its.
+    fn call_at(&self) -> Micros {
+        let owed = matches!(self.whose, For::Parent(_)) && !self.gather.is_settled();
+        match owed && !self.called {
+            true => self.ends.since(self.pace),
+            false => Micros::NEVER,
+        }
     }
 
     /// When what is known is passed on.
@@ -226,6 +238,12 @@ impl Running {
         // The window closes without a word of anybody.
         if !self.over && now >= self.ends {
             self.input(gather::Input::Tick, now);
+        }
+        if now >= self.call_at() {
+            self.called = true;
+            if self.arriving.silent().next().is_some() {
+                self.learned(now);
+            }
         }
         let settled = self.gather.is_settled();
         let due = self.unsaid.is_some() && (settled || now >= self.say_at());

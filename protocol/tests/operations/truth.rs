@@ -9,7 +9,7 @@ use chorus_protocol::op::order::{Ask, Said as Told};
 use chorus_protocol::op::{Input, OperationId, Order, Output, Request, Select};
 use chorus_protocol::units::Micros;
 
-use crate::mesh::{Mesh, id, ready};
+use crate::mesh::{Does, Mesh, id, ready};
 
 fn operation(origin: NodeId) -> OperationId {
     OperationId {
@@ -130,4 +130,22 @@ fn what_was_in_time_is_not_told_as_late_though_the_node_beneath_says_it_again() 
     let groups = answers.groups.iter();
     let said: Vec<_> = groups.map(|it| (it.answer.as_slice(), it.many)).collect();
     assert_eq!((*many, said), (1, vec![(&b"at last"[..], 1)]));
+}
+
+#[test]
+fn who_is_silent_is_named_by_its_host_before_the_window_closes() {
+    for window in [100, 1_000, 10_000] {
+        let mut mesh = Mesh::tree(1, 2);
+        mesh.host(2, &[("mute", &[], Does::Hangs)]);
+        mesh.host(3, &[("e", &[], ready("yes", 1))]);
+        mesh.run(Micros::from_millis(50));
+        mesh.ask(Select::default(), Micros::from_millis(window));
+        mesh.run(Micros::from_secs(12));
+        let (_, report) = mesh.report();
+        assert_eq!(report.outcome.tally.transit, 1, "{window} ms");
+        let named: Vec<_> = report.unready.named.iter().map(|it| it.0).collect();
+        assert_eq!(named, [crate::readings::name(2, "mute")], "{window} ms");
+        let words = mesh.words.iter().filter(|it| **it == 2).count();
+        assert!(words <= 2, "before the end and at it: {words} words");
+    }
 }

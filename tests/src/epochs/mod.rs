@@ -3,6 +3,7 @@
 //! a little later than they are asked. Gossip and delivery have tests of their own.
 
 pub mod large;
+pub mod sectors;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
