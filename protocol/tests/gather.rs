@@ -40,6 +40,26 @@ fn it_ends_with_the_answer_that_makes_it_certain() {
 }
 
 #[test]
+fn whoever_is_patient_waits_for_the_answers_that_decide_nothing() {
+    let config = Config {
+        patient: true,
+        ..Config::default()
+    };
+    let begin = || Gather::new(config, (0..100).map(|n| (n, 1)), Micros::ZERO);
+    let (mut all, mut most) = (begin(), begin());
+    for n in 0..99 {
+        for gather in [&mut all, &mut most] {
+            let outputs = gather.handle(Input::Said(n, 1, Part::READY), MS).unwrap();
+            assert_eq!(outputs, [], "after {n}");
+        }
+    }
+    let outputs = all.handle(Input::Said(99, 1, Part::READY), MS).unwrap();
+    assert_eq!(done(&outputs).unwrap().tally.ready, 100);
+    let outputs = most.handle(Input::Tick, most.next_deadline()).unwrap();
+    assert_eq!(done(&outputs).unwrap().tally.ready, 99);
+}
+
+#[test]
 fn the_window_ends_it_and_who_is_silent_stays_in_the_count() {
     let mut gather = agents(10);
     for n in 0..8 {

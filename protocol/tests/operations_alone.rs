@@ -124,10 +124,10 @@ fn a_parent_that_was_restarted_is_told_anew_and_begins_nothing_in_our_name() {
     assert_eq!(node.refused(), 1);
 }
 
-#[test]
-fn answers_of_what_is_over_take_no_room_from_what_is_not() {
+/// A node that hosts so many agents.
+fn hosting(many: usize) -> (Operations, Vec<Label>) {
     let mut node = Operations::new(id(0), Incarnation::new(0, 1));
-    let names: Vec<Label> = (0..600).map(|n| label(&format!("a{n}"))).collect();
+    let names: Vec<Label> = (0..many).map(|n| label(&format!("a{n}"))).collect();
     let agents = names.iter().map(|name| Agent {
         name: *name,
         class: Class::Edge,
@@ -135,37 +135,71 @@ fn answers_of_what_is_over_take_no_room_from_what_is_not() {
         context: None,
     });
     node.handle(Input::Agents(agents.collect()), Micros::ZERO);
+    (node, names)
+}
+
+/// Asks all of them.
+fn begin(node: &mut Operations, ticket: u64, now: Micros) -> OperationId {
+    let question = Question {
+        select: Select::default(),
+        request: Request::new(Vec::new()),
+        config: Config::default(),
+        when: When::Now,
+    };
+    let began = node.handle(Input::Begin(ticket, Box::new(question)), now);
+    let Some(Output::Began(_, operation, _)) = began.first() else {
+        panic!("{began:?}");
+    };
+    *operation
+}
+
+/// Of an answer that is no other's.
+fn answer_of(n: usize, ticket: u64) -> Vec<u8> {
+    let mut answer = vec![ticket as u8; 16 * 1024];
+    answer[..2].copy_from_slice(&(n as u16).to_be_bytes());
+    answer
+}
+
+#[test]
+fn answers_that_there_is_no_room_for_are_counted() {
+    let (mut node, names) = hosting(1_200);
+    let operation = begin(&mut node, 1, Micros::ZERO);
+    let mut done = Vec::new();
+    for (n, name) in names.iter().enumerate() {
+        let said = Said::Ready(answer_of(n, 1));
+        let answered = Input::Answered(operation, *name, said, Some(Took::default()));
+        done.extend(node.handle(answered, Micros::ZERO));
+    }
+    let Some(Output::Done(_, report)) = done.iter().find(|it| matches!(it, Output::Done(..)))
+    else {
+        panic!("{done:?}");
+    };
+    // 1,140 of them are certain, and 16 MiB are kept.
+    let kept = (report.answers.groups.len(), report.answers.left_out);
+    assert_eq!(kept, (1_024, 1_140 - 1_024));
+}
+
+#[test]
+fn answers_of_what_is_over_take_no_room_from_what_is_not() {
+    let (mut node, names) = hosting(600);
     let mut now = Micros::ZERO;
     // Each has 9.4 MB of answers, and there is room for 16: first late ones, then those after
     // contradictions that decide before them, then those that are told; and all of it again.
     for ticket in 1..=6 {
-        let config = Config::default();
-        let question = Question {
-            select: Select::default(),
-            request: Request::new(Vec::new()),
-            config,
-            when: When::Now,
-        };
-        let begin = Input::Begin(ticket, Box::new(question));
-        let began = node.handle(begin, now);
-        let Some(Output::Began(_, operation, 600)) = began.first() else {
-            panic!("{began:?}");
-        };
+        let operation = begin(&mut node, ticket, now);
         let in_time = ticket % 3 == 0;
         if ticket % 3 == 1 {
-            now = now + config.window;
+            now = now + Config::default().window;
             node.handle(Input::Tick, now);
         }
         let contradict = if ticket % 3 == 2 { 31 } else { 0 };
         let mut done = None;
         for (n, name) in names.iter().enumerate() {
-            let mut answer = vec![ticket as u8; 16 * 1024];
-            answer[..2].copy_from_slice(&(n as u16).to_be_bytes());
             let said = match n < contradict {
                 true => Said::Conflict("no".into()),
-                false => Said::Ready(answer),
+                false => Said::Ready(answer_of(n, ticket)),
             };
-            let answered = Input::Answered(*operation, *name, said, Some(Took::default()));
+            let answered = Input::Answered(operation, *name, said, Some(Took::default()));
             for output in node.handle(answered, now) {
                 if let Output::Done(_, report) = output {
                     done = Some(report);

@@ -250,6 +250,8 @@ mod tests {
         let off = table.miscalibration().unwrap_or_default();
         assert!((off - 0.15).abs() < 1e-5, "{off}");
         assert_eq!((table.messages(), table.hit_rate()), (200, Some(0.6)));
+        let promised = table.promised().unwrap_or_default();
+        assert!((promised - 0.75).abs() < 1e-5, "{promised}");
     }
 
     #[test]

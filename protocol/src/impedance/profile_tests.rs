@@ -163,6 +163,22 @@ fn states_follow_what_was_heard_and_who_was_set_aside() {
 }
 
 #[test]
+fn a_command_that_ends_twice_without_an_answer_crashes_until_it_gives_one() {
+    let mut profile = Profile::new(Class::Edge);
+    profile.heard(0, NOW);
+    for (ends, state) in [
+        (1, State::Active),
+        (2, State::Degraded),
+        (0, State::Active),
+        (u32::MAX, State::Degraded),
+    ] {
+        profile.crashed(ends);
+        assert_eq!(profile.flags().crashing, ends > 1);
+        assert_eq!(profile.state(NOW), state, "after {ends}");
+    }
+}
+
+#[test]
 fn the_hour_and_the_context_are_told_as_they_are() {
     let mut profile = Profile::new(Class::Gpu);
     assert_eq!((profile.reliability(NOW), profile.context()), (None, None));

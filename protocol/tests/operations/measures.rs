@@ -94,6 +94,22 @@ fn whoever_is_gone_for_an_hour_is_forgotten_and_not_before() {
 }
 
 #[test]
+fn an_agent_that_has_moved_is_counted_where_it_is_and_nowhere_else() {
+    let mut profile = Profile::new(Class::Edge);
+    profile.heard(0, Micros::ZERO);
+    let mut node = Operations::new(id(0), Incarnation::new(0, 1));
+    node.handle(Input::Around(None, [id(1)].into()), Micros::ZERO);
+    for cluster in ["c1", "c2", "c2", "c1"] {
+        let (sector, cluster) = (label("s1"), label(cluster));
+        let place = Place { sector, cluster };
+        let reading = Reading::of(&profile, place, Vec::new(), Micros::ZERO);
+        let rows = Order::Readings(vec![(name(1, "e"), reading)]);
+        node.handle(Input::Order(id(1), rows), Micros::ZERO);
+        assert_eq!(node.readings().kpis().agents(), (1, 1), "in {cluster}");
+    }
+}
+
+#[test]
 fn the_registry_and_what_comes_before_its_sender_are_bounded_and_counted() {
     let mut profile = Profile::new(Class::Edge);
     profile.heard(0, Micros::ZERO);
