@@ -73,15 +73,21 @@ fn a_name_that_nobody_resolves_cuts_nobody_off() {
     nodes.remove(0).kill();
     etc.hosts("127.0.0.1 localhost\n");
     whole(&nodes, "without its operator", Duration::from_secs(20));
-    // Longer than the resolver is waited for, several times over.
+    // Longer than the resolver is waited for, several times over. Whoever waits for it is silent
+    // for half of the time; on a busy machine somebody may be missed for a moment.
     let end = Instant::now() + Duration::from_secs(25);
+    let (mut looks, mut missed) = (0, vec![0; nodes.len()]);
     until("the end of the outage", Duration::from_secs(60), || {
-        for node in &nodes {
+        looks += 1;
+        for (node, missed) in nodes.iter().zip(&mut missed) {
             let live = node.status().unwrap()["peers"]["live"].as_u64();
-            assert_eq!(live, Some(2), "{} lost somebody", node.name);
+            *missed += u32::from(live != Some(2));
         }
         Instant::now() >= end
     });
+    let most = missed.iter().max().unwrap();
+    assert!(most * 5 < looks, "of {looks} looks they missed somebody in {missed:?}");
+    whole(&nodes, "after the outage", Duration::from_secs(20));
     // A node that starts anew knows no address of it, and finds the others all the same.
     let last = nodes.len() - 1;
     nodes[last].kill();
