@@ -68,7 +68,7 @@ scale() {
         --test sim_scale -- --nocapture
 }
 
-arrival() { "$chorus" bench arrival; }
+arrival() { "$chorus" bench arrival && timeout 400 "$chorus" bench agents; }
 tokens() { timeout 600 "$chorus" bench tokens; }
 # Thirty thousand in ten processes; and a thousand in one, beside as many bare round trips.
 agents() {

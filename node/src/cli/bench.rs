@@ -1,5 +1,6 @@
 //! The words and flags of `bench`.
 
+use chorus_protocol::impedance::Class;
 use clap::{Args, Subcommand};
 
 /// What can be measured.
@@ -12,6 +13,13 @@ pub enum BenchVerb {
     /// promised, against what was kept.
     #[command(after_help = "Example:\n  chorus bench arrival --messages 100000 --json")]
     Arrival(ArrivalArgs),
+    /// The same on real nodes, with agents whose processing follows the model
+    ///
+    /// Each agent is a command of its own, in the model's mix of classes A to E; the way there and
+    /// back and the queues are real. How near to what was expected they are before anything is
+    /// known of them and after, and how near to T when they are to be ready together.
+    #[command(after_help = "Example:\n  chorus bench agents --agents 100")]
+    Agents(AgentsArgs),
     /// Tokens a second: a phase barrier before each token against a phase loop that holds none
     ///
     /// Each node is a process of its own and speaks real ZeroMQ over loopback; loss and delay are
@@ -29,6 +37,37 @@ pub enum BenchVerb {
     /// One node of `bench tokens`, which starts it and speaks with it
     #[command(hide = true)]
     TokenNode,
+    /// One agent of `bench agents`, whose node starts it and speaks with it
+    #[command(hide = true)]
+    Agent(AgentArgs),
+}
+
+/// How many agents are asked how often.
+#[derive(Debug, Args)]
+pub struct AgentsArgs {
+    /// How many agents
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub agents: u32,
+    /// In how many processes beside the operator's
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub hosts: u32,
+    /// How many questions each way
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rounds: u32,
+    /// What draws the agents' delays and the weights of the questions
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// Which agent of the model it is.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// Its class
+    #[arg(long)]
+    pub class: Class,
+    /// What draws its delays
+    #[arg(long)]
+    pub seed: u64,
 }
 
 /// How much of the model is run.

@@ -86,7 +86,10 @@ fn a_name_that_nobody_resolves_cuts_nobody_off() {
         Instant::now() >= end
     });
     let most = missed.iter().max().unwrap();
-    assert!(most * 5 < looks, "of {looks} looks they missed somebody in {missed:?}");
+    assert!(
+        most * 5 < looks,
+        "of {looks} looks they missed somebody in {missed:?}"
+    );
     whole(&nodes, "after the outage", Duration::from_secs(20));
     // A node that starts anew knows no address of it, and finds the others all the same.
     let last = nodes.len() - 1;

@@ -1,5 +1,7 @@
 //! The benches give their tables; what the figures are is measured elsewhere, not asserted here.
 
+use serde_json::Value;
+
 use super::chorus::Homes;
 
 #[test]
@@ -74,4 +76,36 @@ fn a_node_of_the_bench_that_nobody_speaks_with_ends() {
     let homes = Homes::new();
     let said = homes.run("none", &["bench", "token-node", "--json"]);
     said.failure(1, "left_alone");
+}
+
+/// Real nodes and commands, few and short.
+#[test]
+fn agents_of_the_model_are_asked_at_once_and_together_at_t() {
+    let homes = Homes::new();
+    let words = "bench agents --agents 8 --hosts 2 --rounds 3 --json";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let said = homes.run("none", &words);
+    assert_eq!(said.exit, 0, "{}", said.stderr);
+    let table = said.json("chorus.bench_agents/1");
+    let rows = table["rows"].as_array().unwrap();
+    let asked = rows.iter().map(|it| it["questions"].as_u64().unwrap());
+    assert_eq!(asked.collect::<Vec<_>>(), [8, 3, 3]);
+    for row in &rows[..2] {
+        assert_eq!(
+            (&row["ready"], &row["hit_rate"]),
+            (&1.0.into(), &Value::Null)
+        );
+    }
+    let [first, then] = [0, 1].map(|at| rows[at]["confidence_mean"].as_f64().unwrap());
+    assert!(
+        first < then,
+        "confidence comes from what was measured: {table}"
+    );
+    let at_t = |name: &str| rows[2][name].as_f64().unwrap();
+    assert!(
+        at_t("hit_rate") > 0.0 && at_t("hold_ms_mean") > 0.0,
+        "{table}"
+    );
+    let parts = at_t("ready") + at_t("skipped");
+    assert!(0.0 < at_t("ready") && parts <= 1.0 + 1e-9, "{table}");
 }

@@ -5,7 +5,6 @@ use chorus_protocol::arrival::reliability::Table;
 use chorus_protocol::arrival::trial::chain::{self, Chain, Config};
 use chorus_protocol::arrival::trial::model::Population;
 use chorus_protocol::arrival::trial::{Tally, Trial, Way};
-use chorus_protocol::impedance::Class;
 use chorus_protocol::units::Micros;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,7 +24,7 @@ const NOTICE: Micros = Micros::from_secs(60);
 /// The model's parameters, and what other code than this found by it.
 #[derive(Deserialize)]
 struct File {
-    classes: BTreeMap<Class, chorus_protocol::arrival::trial::model::Parameters>,
+    classes: Population,
     results_percent: BTreeMap<String, Figures>,
 }
 
@@ -41,6 +40,11 @@ fn file() -> Result<File, Failure> {
     let text = include_str!("../../../../tests/vectors/arrival.json");
     serde_json::from_str(text)
         .map_err(|why| Failure::failed("bad_model", format!("the built-in model: {why}")))
+}
+
+/// The model's agents, by class.
+pub fn population() -> Result<Population, Failure> {
+    file().map(|it| it.classes)
 }
 
 pub fn run(ctx: &Context, args: &ArrivalArgs) -> Result<(), Failure> {

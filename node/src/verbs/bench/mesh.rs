@@ -9,7 +9,7 @@ use crate::cli::Context;
 use crate::cli::bench::MeshArgs;
 use crate::control::operations::{Ask, At};
 use crate::error::Failure;
-use crate::verbs::demo::agents::{Wanted, put, until_known};
+use crate::verbs::demo::agents::{Kinds, Wanted, put, until_known};
 use crate::verbs::demo::cast::Seat;
 use crate::verbs::demo::mesh::Mesh;
 
@@ -23,23 +23,49 @@ const CASCADE: (u64, u32) = (1_000, 900);
 const PATIENT_MS: u64 = 30_000;
 
 pub async fn run(ctx: &Context, args: MeshArgs) -> Result<(), Failure> {
-    let hosts = args.hosts as usize;
-    let dir = std::env::temp_dir().join(format!("chorus-bench-{}", std::process::id()));
     let wanted = Wanted {
         agents: args.agents as usize,
         questions: 0,
-        openai: None,
-        echoes: true,
+        kinds: Kinds::Echoes,
     };
+    let hosts = args.hosts as usize;
+    let measure = async |mesh: &mut Mesh| measure(mesh, &args).await;
+    let report = with_mesh(wanted, hosts, measure).await?;
+    ctx.answer(&report, &words(&report))
+}
+
+/// What `measure` finds in a mesh of an operator above so many hosts, all of whose agents are known.
+pub async fn with_mesh(
+    wanted: Wanted,
+    hosts: usize,
+    measure: impl AsyncFnOnce(&mut Mesh) -> Result<Value, Failure>,
+) -> Result<Value, Failure> {
+    let dir = std::env::temp_dir().join(format!("chorus-bench-{}", std::process::id()));
     let mut mesh = Mesh::new(dir.clone(), seats(hosts), wanted)?;
-    let measured = measure(&mut mesh, &args).await;
+    let measured = match start(&mut mesh).await {
+        Ok(()) => measure(&mut mesh).await,
+        Err(failure) => Err(failure),
+    };
     mesh.stop().await;
     if measured.is_ok() {
         // What is left of it nobody needs.
         let _ = std::fs::remove_dir_all(dir);
     }
-    let report = measured?;
-    ctx.answer(&report, &words(&report))
+    measured
+}
+
+async fn start(mesh: &mut Mesh) -> Result<(), Failure> {
+    let (agents, hosts) = (mesh.wanted.agents, mesh.players.len() - 1);
+    say(&format!("{agents} agents in {hosts} processes"));
+    mesh.found().await?;
+    for at in 1..=hosts {
+        mesh.enrol(at).await?;
+    }
+    let known = tokio::time::timeout(KNOWN_MAX, until_known(mesh, agents)).await;
+    known.unwrap_or_else(|_| {
+        let message = "the agents are not all known after two minutes";
+        Err(Failure::failed("not_known", message))
+    })
 }
 
 fn seats(hosts: usize) -> Vec<Seat> {
@@ -56,17 +82,6 @@ fn seats(hosts: usize) -> Vec<Seat> {
 
 async fn measure(mesh: &mut Mesh, args: &MeshArgs) -> Result<Value, Failure> {
     let hosts = mesh.players.len() - 1;
-    say(&format!("{} agents in {hosts} processes", args.agents));
-    mesh.found().await?;
-    for at in 1..=hosts {
-        mesh.enrol(at).await?;
-    }
-    let known = until_known(mesh, args.agents as usize);
-    let known = tokio::time::timeout(KNOWN_MAX, known).await;
-    known.unwrap_or_else(|_| {
-        let message = "the agents are not all known after two minutes";
-        Err(Failure::failed("not_known", message))
-    })?;
     let cascade = |ask: &mut Ask| (ask.window_ms, ask.minimum) = CASCADE;
     let all = |ask: &mut Ask| (ask.window_ms, ask.patient) = (PATIENT_MS, true);
     let at_t = |ask: &mut Ask| (ask.at, ask.window_ms) = (At::AutoWithinMs(5_000), 500);
@@ -171,7 +186,7 @@ fn words(report: &Value) -> String {
         words += &format!(
             "\n{:<17} {:>6} {:>9.1} {:>9.1} {:>6.2} % {:>14.2}",
             row["name"].as_str().unwrap_or_default(),
-            row["rounds"],
+            row["rounds"].to_string(),
             number("p50_ms"),
             number("p95_ms"),
             number("ready") * 100.0,

@@ -1,8 +1,10 @@
 //! The agents of the demo, of several kinds and spread over the mesh, and what they are asked.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use chorus_protocol::impedance::Class;
 use chorus_storage::Home;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -19,24 +21,38 @@ const DYING: u64 = 8_000;
 /// How long a question to a whole mesh may take from then to its T.
 const LIMIT: u64 = 5_000;
 
-/// How many agents there are, how often all are asked, and an endpoint if there is one.
-#[derive(Debug, Clone, Default)]
+/// How many agents there are, of which kinds, and how often all are asked.
+#[derive(Debug, Clone)]
 pub struct Wanted {
     pub agents: usize,
     pub questions: usize,
-    /// An OpenAI-compatible one.
-    pub openai: Option<String>,
-    /// All of them answer at once with what they are asked, and are measured.
-    pub echoes: bool,
+    pub kinds: Kinds,
+}
+
+/// Of which kinds agents are.
+#[derive(Debug, Clone)]
+pub enum Kinds {
+    /// Of several, with an OpenAI-compatible endpoint among them if there is one.
+    Mixed { openai: Option<String> },
+    /// All answer at once with what they are asked.
+    Echoes,
+    /// Commands, `PROGRAM bench agent`, that take as long as an agent of their class in the model.
+    Model {
+        program: PathBuf,
+        classes: Vec<Class>,
+    },
 }
 
 /// Writes the agents of the player `at` into its home's file, before it starts.
 pub fn equip(wanted: &Wanted, home: &Home, at: usize, players: usize) -> Result<(), Failure> {
     let hosts = players - 1;
     let own = (0..wanted.agents).filter(|n| at == 1 + n % hosts);
-    let tables: String = match wanted.echoes {
-        true => echoes(own.count()),
-        false => own.map(|n| table(wanted, n)).collect(),
+    let tables: String = match &wanted.kinds {
+        Kinds::Mixed { openai } => own.map(|n| table(openai.as_deref(), n)).collect(),
+        Kinds::Echoes => echoes(own.count()),
+        Kinds::Model { program, classes } => {
+            own.map(|n| command(program, home, classes[n], n)).collect()
+        }
     };
     let path = home.config();
     let file = std::fs::File::options().append(true).open(&path);
@@ -53,8 +69,17 @@ fn echoes(count: usize) -> String {
     }
 }
 
-fn table(wanted: &Wanted, n: usize) -> String {
-    let kind = match (n % 4, &wanted.openai) {
+fn command(program: &Path, home: &Home, class: Class, n: usize) -> String {
+    format!(
+        "\n[[agent]]\nname = \"agent-{n}\"\nclass = \"{class}\"\nkind = \"exec\"\nconcurrency = 1\n\
+         command = ['{}', \"--dir\", '{}', \"bench\", \"agent\", \"--class\", \"{class}\", \"--seed\", \"{n}\"]\n",
+        program.display(),
+        home.dir().display()
+    )
+}
+
+fn table(openai: Option<&str>, n: usize) -> String {
+    let kind = match (n % 4, openai) {
         (0, _) => "kind = \"builtin\"\nrun = \"echo\"".to_owned(),
         (1, _) => "kind = \"builtin\"\nrun = \"sysinfo\"".to_owned(),
         (2, Some(url)) => format!("kind = \"openai\"\nurl = \"{url}\"\nmodel = \"demo\""),
@@ -119,6 +144,9 @@ pub async fn put(operator: &Home, ask: Ask) -> Result<Value, Failure> {
             "elapsed_ms",
             "decision",
             "hit_rate",
+            "within_50_ms",
+            "idle_ms_mean",
+            "confidence_mean",
             "arrival_error_ms",
         ],
     ]
@@ -160,12 +188,17 @@ mod tests {
 
     #[test]
     fn each_agent_stands_on_one_node_and_its_table_is_sound() {
-        for openai in [None, Some("http://127.0.0.1:1/v1".to_owned())] {
+        let mixed = |openai| Kinds::Mixed { openai };
+        let model = Kinds::Model {
+            program: "/usr/bin/it".into(),
+            classes: [Class::Edge, Class::Gpu].repeat(13),
+        };
+        let endpoint = Some("http://127.0.0.1:1/v1".to_owned());
+        for kinds in [mixed(None), mixed(endpoint), model] {
             let wanted = Wanted {
                 agents: 25,
                 questions: 1,
-                openai,
-                echoes: false,
+                kinds,
             };
             let mut names = std::collections::BTreeSet::new();
             for at in 1..12 {

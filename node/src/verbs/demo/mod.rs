@@ -19,7 +19,7 @@ use crate::cli::demo::DemoArgs;
 use crate::error::{Failure, exit};
 use crate::verbs::operations::Kpis;
 use crate::verbs::run::Interrupts;
-use agents::Wanted;
+use agents::{Kinds, Wanted};
 use mesh::Mesh;
 
 /// The whole tale without the end of the processes, which takes at most five seconds.
@@ -51,8 +51,9 @@ pub async fn run(ctx: Context, dir: Option<PathBuf>, args: DemoArgs) -> Result<(
     let wanted = Wanted {
         agents: args.agents as usize,
         questions: args.questions as usize,
-        openai: args.openai,
-        echoes: false,
+        kinds: Kinds::Mixed {
+            openai: args.openai,
+        },
     };
     let fresh = || std::env::temp_dir().join(format!("chorus-demo-{}", std::process::id()));
     let dir = dir.unwrap_or_else(fresh);

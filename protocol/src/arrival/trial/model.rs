@@ -88,8 +88,17 @@ impl Agent {
         }
     }
 
-    /// The next message to it; two levels drift on.
+    /// The next message to it, of any weight; two levels drift on.
     pub fn next(&mut self, noise: &mut Seeded) -> Message {
+        self.meets(None, noise)
+    }
+
+    /// The same of a message whose weight is known.
+    pub fn next_of(&mut self, weight: f64, noise: &mut Seeded) -> Message {
+        self.meets(Some(weight), noise)
+    }
+
+    fn meets(&mut self, weight: Option<f64>, noise: &mut Seeded) -> Message {
         let its = self.its;
         let a = (-1.0f64 / 60.0).exp();
         let fresh = (1.0 - a * a).sqrt();
@@ -112,7 +121,7 @@ impl Agent {
             item * gamma(4.0 * f64::from(found), noise) / 4.0
         };
 
-        let weight = 2.0 * noise.uniform();
+        let weight = weight.unwrap_or_else(|| 2.0 * noise.uniform());
         let factor = 1.0 + 0.5 * weight;
         let mut processing =
             self.service * factor * (its.processing_sigma_log * noise.gaussian()).exp();
