@@ -83,7 +83,7 @@ print(*(row["cpu_us_per_agent"] for row in rows if row["name"] == "every answer"
         printf "1000 agents in one process: %.1f us of CPU an agent, %.2f x of a bare round trip and its signature [goal 3]\n", each, each / bare }'
 }
 
-# Beside other systems, as far as they are there: nats-server from the distribution, and Zenoh
+# Beside other systems, as far as they are there: nats-server from the distribution, nats-py and Zenoh
 # in the Python that $PYTHON names.
 gather() { timeout 300 "${PYTHON:-python3}" scripts/bench_gather.py --chorus "$chorus"; }
 

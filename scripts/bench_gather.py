@@ -4,16 +4,18 @@
     bench_gather.py [--agents 1000,3000] [--rounds 60] [--processes 10] [--each]
                     [--chorus BINARY] [SYSTEM...]
 
-SYSTEM is one or some of: nats zenoh chorus; all by default. Ten processes host the agents, an equal
+SYSTEM is one or some of: nats nats-py zenoh zenoh-pub chorus; all by default. Ten processes host the agents, an equal
 part each. The question reaches a process once, and each of its agents answers with a message of
 its own; the one that asks is this process, and it counts until all have answered. (A subscription
 or a queryable for each agent would be the other way to have agents: `--each`. Zenoh is then five
 to eight times as slow, so the kinder way is the default.) The systems take turns, round by round,
 so that all meet the same machine.
 
-NATS: `nats-server` from the distribution, its text protocol over plain TCP. Zenoh: `pip install
-'eclipse-zenoh==1.10.*'`, peers that connect to the one that asks. A system that is not there is
-said to be skipped. Chorus: an operator above the ten, asked over its control socket, with every
+NATS: `nats-server` from the distribution; `nats` is its text protocol over plain TCP by a loop of
+our own, as little as there can be, `nats-py` its client for Python (`pip install nats-py`). Zenoh:
+`pip install 'eclipse-zenoh==1.10.*'`, peers that connect to the one that asks; `zenoh` asks
+queryables, `zenoh-pub` publishes and hears what is published. A system that is not there is said
+to be skipped. Chorus: an operator above the ten, asked over its control socket, with every
 frame signed and every link encrypted, which the other two are not; `--chorus` is its binary. To
 add another, give it a class like those below and a place in SYSTEMS.
 
@@ -21,6 +23,8 @@ Nothing is asserted: each line says what was measured.
 """
 
 import argparse
+import asyncio
+import functools
 import importlib.util
 import json
 import os
@@ -29,6 +33,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import bench_mesh
@@ -97,32 +102,47 @@ class NatsWire:
         return found
 
 
-class Nats:
-    """A server, and processes that subscribe to the question."""
+class NatsServer:
+    """One of the distribution's, on a free port."""
 
     @staticmethod
     def lacks():
         return None if shutil.which("nats-server") else "nats-server is not installed"
 
-    def __init__(self, agents, processes, each):
-        self.agents, self.asked = agents, 0
+    def __init__(self):
         self.dir = tempfile.TemporaryDirectory()
-        port = free_port()
+        self.port = free_port()
         self.server = subprocess.Popen(
-            ["nats-server", "-a", "127.0.0.1", "-p", str(port)],
+            ["nats-server", "-a", "127.0.0.1", "-p", str(self.port)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             cwd=self.dir.name)
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                self.wire = NatsWire(port)
+                NatsWire(self.port).socket.close()
                 break
             except OSError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
+
+    def stop(self):
+        self.server.terminate()
+        self.server.wait(PATIENCE_S)
+        self.dir.cleanup()
+
+
+class Nats:
+    """A server, and processes that subscribe to the question."""
+
+    lacks = NatsServer.lacks
+
+    def __init__(self, agents, processes, each):
+        self.agents, self.asked = agents, 0
+        self.server = NatsServer()
+        self.wire = NatsWire(self.server.port)
         self.wire.socket.sendall(b"SUB inbox.* 1\r\n")
-        self.hosts = Hosts("nats", str(port), split(agents, processes), each)
+        self.hosts = Hosts("nats", str(self.server.port), split(agents, processes), each)
 
     def gather(self):
         self.asked += 1
@@ -136,9 +156,7 @@ class Nats:
 
     def stop(self):
         self.hosts.stop()
-        self.server.terminate()
-        self.server.wait(PATIENCE_S)
-        self.dir.cleanup()
+        self.server.stop()
 
 
 def host_nats(address, first, share, each):
@@ -158,6 +176,70 @@ def host_nats(address, first, share, each):
                 for agent in [agent] if each else mine:
                     answers.append(b"PUB %s %d\r\n%s\r\n" % (inbox, len(agent), agent))
         wire.socket.sendall(b"".join(answers))
+
+
+class NatsPy:
+    """The same by the client that most would take in Python."""
+
+    @staticmethod
+    def lacks():
+        there = importlib.util.find_spec("nats")
+        return NatsServer.lacks() if there else "nats-py is not installed for this Python"
+
+    def __init__(self, agents, processes, each):
+        import nats
+        self.agents, self.server = agents, NatsServer()
+        self.loop = asyncio.new_event_loop()
+        url = f"nats://127.0.0.1:{self.server.port}"
+        self.client = self.loop.run_until_complete(nats.connect(url))
+        self.hosts = Hosts("nats-py", url, split(agents, processes), each)
+
+    async def ask(self):
+        answered, inbox, all_there = 0, self.client.new_inbox(), asyncio.Event()
+
+        async def hear(_message):
+            nonlocal answered
+            answered += 1
+            if answered == self.agents:
+                all_there.set()
+
+        subscription = await self.client.subscribe(inbox, cb=hear)
+        await self.client.flush()
+        begun = time.perf_counter()
+        await self.client.publish("ask", b"ask?", reply=inbox)
+        await asyncio.wait_for(all_there.wait(), PATIENCE_S)
+        spent = time.perf_counter() - begun
+        await subscription.unsubscribe()
+        return spent
+
+    def gather(self):
+        return self.loop.run_until_complete(self.ask())
+
+    def stop(self):
+        self.hosts.stop()
+        self.loop.run_until_complete(self.client.close())
+        self.loop.close()
+        self.server.stop()
+
+
+def host_nats_py(address, first, share, each):
+    import nats
+
+    async def serve():
+        client = await nats.connect(address)
+        mine = [b"%d" % (first + n) for n in range(share)]
+
+        async def answer(agents, message):
+            for agent in agents:
+                await client.publish(message.reply, agent)
+
+        for agents in [[agent] for agent in mine] if each else [mine]:
+            await client.subscribe("ask", cb=functools.partial(answer, agents))
+        await client.flush()
+        say_ready(True)
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
 
 
 class Zenoh:
@@ -228,6 +310,64 @@ def host_zenoh(address, first, share, each):
     session.close()
 
 
+class ZenohPub:
+    """Peers, and processes that subscribe to the question and publish what they say."""
+
+    lacks = Zenoh.lacks
+
+    def __init__(self, agents, processes, each):
+        import zenoh
+        self.agents, self.answered, self.all_there = agents, 0, threading.Event()
+        endpoint = f"tcp/127.0.0.1:{free_port()}"
+        self.session = zenoh.open(zenoh_config(zenoh, "listen", endpoint))
+        self.hearing = self.session.declare_subscriber("answers/*", self.hear)
+        self.hosts = Hosts("zenoh-pub", endpoint, split(agents, processes), each)
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.ask(1):  # until all subscriptions have been announced
+            if time.monotonic() > deadline:
+                raise RuntimeError("not all subscribers are found")
+
+    def hear(self, _sample):
+        self.answered += 1
+        if self.answered == self.agents:
+            self.all_there.set()
+
+    def ask(self, patience_s):
+        self.answered = 0
+        self.all_there.clear()
+        self.session.put("ask", "ask?")
+        return self.all_there.wait(patience_s)
+
+    def gather(self):
+        begun = time.perf_counter()
+        there = self.ask(PATIENCE_S)
+        spent = time.perf_counter() - begun
+        if not there:
+            raise RuntimeError(f"{self.answered} of {self.agents} answered")
+        return spent
+
+    def stop(self):
+        self.hosts.stop()
+        self.session.close()
+
+
+def host_zenoh_pub(address, first, share, each):
+    import zenoh
+    session = zenoh.open(zenoh_config(zenoh, "connect", address))
+    mine = [(session.declare_publisher(f"answers/{agent}"), str(agent))
+            for agent in range(first, first + share)]
+
+    def answer(agents):
+        for publisher, text in agents:
+            publisher.put(text)
+
+    for agents in [[one] for one in mine] if each else [mine]:
+        session.declare_subscriber("ask", lambda _question, its=agents: answer(its))
+    say_ready(None)
+    sys.stdin.read()
+    session.close()
+
+
 class Chorus:
     """An operator, and ten nodes beneath it that host echoes."""
 
@@ -284,14 +424,14 @@ def say_ready(wire):
     """Says so, and ends the process when whoever started it is gone."""
     print("ready", flush=True)
     if wire is not None:
-        import os
-        import threading
         threading.Thread(
             target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 
 
-SYSTEMS = {"nats": Nats, "zenoh": Zenoh, "chorus": Chorus}
-HOSTS = {"nats": host_nats, "zenoh": host_zenoh}
+SYSTEMS = {"nats": Nats, "nats-py": NatsPy, "zenoh": Zenoh, "zenoh-pub": ZenohPub,
+           "chorus": Chorus}
+HOSTS = {"nats": host_nats, "nats-py": host_nats_py, "zenoh": host_zenoh,
+         "zenoh-pub": host_zenoh_pub}
 
 
 def percentile(times, part):
