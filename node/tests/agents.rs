@@ -140,6 +140,10 @@ fn a_person_answers_from_the_inbox_and_is_counted() {
     assert_eq!(exit, 2, "something is said");
     let (exit, refused) = ask(&host, &["agents", "--all", "inbox"]);
     assert_eq!((exit, &refused["code"]), (2, &"bad_flag".into()));
+    for limit in [&["--limit", "1"][..], &["--all", "--limit", "0"]] {
+        let (exit, refused) = ask(&host, &[&["agents"], limit].concat());
+        assert_eq!((exit, &refused["code"]), (2, &"usage".into()), "{limit:?}");
+    }
 }
 
 #[test]

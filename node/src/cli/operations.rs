@@ -144,8 +144,9 @@ pub struct AgentsArgs {
     #[arg(long, value_name = "MS", requires = "all")]
     pub up_to: Option<u32>,
     /// With `--all`: so many at most
-    #[arg(long, value_name = "MANY", default_value_t = 100)]
-    pub limit: usize,
+    #[arg(long, value_name = "MANY", default_value_t = 100, requires = "all",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
     /// The impedance of the last hour, a point every ten seconds
     #[arg(long, conflicts_with = "all")]
     pub history: bool,

@@ -92,9 +92,18 @@ pub struct Table {
     near: u64,
     held: u64,
     idle_us: u64,
+    /// Messages of which nobody said what became of them: no hits, of no known confidence. Only
+    /// whoever asked knows how many they are.
+    #[serde(skip)]
+    unheard: u64,
 }
 
 impl Table {
+    /// Counts `many` messages of which nobody said what became of them, as no hits.
+    pub fn lose(&mut self, many: u64) {
+        self.unheard = self.unheard.saturating_add(many);
+    }
+
     /// Counts a message.
     pub fn record(&mut self, outcome: &Outcome) {
         // Of what is no number the cast makes 0.
@@ -125,6 +134,7 @@ impl Table {
         self.near = self.near.saturating_add(other.near);
         self.held = self.held.saturating_add(other.held);
         self.idle_us = self.idle_us.saturating_add(other.idle_us);
+        self.unheard = self.unheard.saturating_add(other.unheard);
     }
 
     /// The deciles, from 0 to 0.1 on.
@@ -132,17 +142,23 @@ impl Table {
         &self.deciles
     }
 
-    /// How many messages were counted.
+    /// How many messages somebody said something of.
     pub fn messages(&self) -> u64 {
         let messages = self.deciles.iter().map(|decile| decile.messages);
         messages.fold(0, u64::saturating_add)
+    }
+
+    /// How many messages were sent: those too of which nobody said anything.
+    pub fn sent(&self) -> u64 {
+        self.messages().saturating_add(self.unheard)
     }
 
     /// The mean confidence; `None` without messages.
     pub fn promised(&self) -> Option<f64> {
         let sum = self.deciles.iter().map(|decile| decile.promised_ppm);
         let sum = sum.fold(0, u64::saturating_add);
-        self.share(sum).map(|ppm| ppm / 1e6)
+        let messages = self.messages();
+        (messages > 0).then(|| sum as f64 / messages as f64 / 1e6)
     }
 
     /// The share of all messages that hit; `None` without messages.
@@ -178,8 +194,8 @@ impl Table {
     }
 
     fn share(&self, part: u64) -> Option<f64> {
-        let messages = self.messages();
-        (messages > 0).then(|| part as f64 / messages as f64)
+        let sent = self.sent();
+        (sent > 0).then(|| part as f64 / sent as f64)
     }
 }
 
@@ -250,6 +266,9 @@ mod tests {
         let off = table.miscalibration().unwrap_or_default();
         assert!((off - 0.15).abs() < 1e-5, "{off}");
         assert_eq!((table.messages(), table.hit_rate()), (200, Some(0.6)));
+        table.lose(50);
+        assert_eq!((table.messages(), table.sent()), (200, 250));
+        assert_eq!(table.hit_rate(), Some(120.0 / 250.0));
         let promised = table.promised().unwrap_or_default();
         assert!((promised - 0.75).abs() < 1e-5, "{promised}");
     }
@@ -300,7 +319,7 @@ mod tests {
 
     #[test]
     fn it_is_as_small_as_it_says_and_takes_nonsense() {
-        assert_eq!(size_of::<Table>(), 2_376);
+        assert_eq!(size_of::<Table>(), 2_384);
         let mut table = Table::default();
         for confidence in [f32::NAN, -1.0, 7.0, 1.0] {
             table.record(&came(Aim::Unheld, 300));

@@ -178,18 +178,20 @@ impl Arriving {
         }
     }
 
-    /// The window is over: who has not answered was lost to it, but is still measured.
-    pub fn close(&mut self) {
-        if std::mem::replace(&mut self.closed, true) {
-            return;
-        }
-        for sent in self.sent.values() {
-            self.table.record(&Outcome::lost(&sent.compensation));
+    /// Nobody counts any more. Where the window is over, `is_over`, whoever has not answered was lost to
+    /// it; where it was decided before that, nobody knows whether they would have been in time.
+    pub fn close(&mut self, is_over: bool) {
+        if !self.closed {
+            self.table = self.table(is_over);
+            self.closed = true;
         }
     }
 
-    /// How near to T they were, so far.
-    pub fn table(&self) -> &Table {
-        &self.table
+    /// How near to T they were, so far; with those that are silent as lost where the window `is_over`.
+    pub fn table(&self, is_over: bool) -> Table {
+        let mut table = self.table.clone();
+        let lost = self.sent.values().filter(|_| is_over && !self.closed);
+        lost.for_each(|it| table.record(&Outcome::lost(&it.compensation)));
+        table
     }
 }

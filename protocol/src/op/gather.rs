@@ -248,6 +248,11 @@ impl<K: Ord + Copy> Gather<K> {
         parts.fold(Part::default(), |sum, part| sum.and(&part))
     }
 
+    /// How many are still waited for.
+    pub fn open(&self) -> u64 {
+        self.open
+    }
+
     /// Whether nobody is waited for any more.
     pub fn is_settled(&self) -> bool {
         self.open == 0

@@ -125,8 +125,8 @@ impl Heard {
     }
 
     /// How near to T all were, with those of this node.
-    pub fn arrivals(&self, own: &Table) -> Box<Table> {
-        let mut table = Box::new(own.clone());
+    pub fn arrivals(&self, own: Table) -> Box<Table> {
+        let mut table = Box::new(own);
         self.arrivals.values().for_each(|it| table.merge(it));
         table
     }

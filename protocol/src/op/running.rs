@@ -10,6 +10,7 @@ use super::gather::{self, Gather, Outcome, Part};
 use super::heard::Heard;
 use super::order::{Request, Said as Told};
 use super::{AgentName, OperationId, Order, Output, Report, Said};
+use crate::arrival::reliability::Table;
 use crate::ids::{Label, NodeId};
 use crate::units::Micros;
 
@@ -248,10 +249,10 @@ impl Running {
         let settled = self.gather.is_settled();
         let due = self.unsaid.is_some() && (settled || now >= self.say_at());
         let over = match self.whose {
-            For::Asker(ticket) => self.tell_asker(operation, ticket, due, out),
+            For::Asker(ticket) => self.tell_asker(operation, ticket, due, now, out),
             For::Parent(parent) => {
                 if due {
-                    out.push(Output::Send(parent, Order::Said(self.told(operation))));
+                    out.push(Output::Send(parent, Order::Said(self.told(operation, now))));
                     self.unsaid = None;
                 }
                 settled || now >= self.ends
@@ -259,7 +260,7 @@ impl Running {
         };
         // A parent's window closes before ours, which began later.
         if now >= self.ends && !self.heard.is_closed() {
-            self.close();
+            self.close(now);
         }
         let newly = over && !self.over;
         self.over |= over;
@@ -272,6 +273,7 @@ impl Running {
         operation: OperationId,
         ticket: u64,
         due: bool,
+        now: Micros,
         out: &mut Vec<Output>,
     ) -> bool {
         if self.over {
@@ -290,17 +292,16 @@ impl Running {
             return true;
         }
         if let Some(outcome) = self.done.take() {
-            self.arriving.close();
             let report = Report {
                 operation,
                 outcome,
                 answers: self.heard.answers(),
                 unready: self.unready_so_far(),
-                arrivals: self.heard.arrivals(self.arriving.table()),
+                arrivals: self.arrivals(&outcome, now),
             };
             out.push(Output::Done(ticket, Box::new(report)));
             self.unsaid = self.unsaid.filter(|_| self.late > 0);
-            self.close();
+            self.close(now);
             return true;
         }
         if due {
@@ -310,20 +311,34 @@ impl Running {
         false
     }
 
-    fn close(&mut self) {
-        self.arriving.close();
+    /// How near to T all were: those too that were asked and of which nobody can say it any more.
+    fn arrivals(&self, outcome: &Outcome, now: Micros) -> Box<Table> {
+        let is_over = now >= self.ends;
+        let mut table = self.heard.arrivals(self.arriving.table(is_over));
+        let tally = outcome.tally;
+        let open = if is_over { 0 } else { self.gather.open() };
+        let told = table.messages() + u64::from(tally.skipped) + open;
+        if self.whom != Whom::Nodes {
+            table.lose(tally.expected().saturating_sub(told));
+        }
+        table
+    }
+
+    fn close(&mut self, now: Micros) {
+        self.arriving.close(now >= self.ends);
         self.heard.close();
     }
 
-    fn told(&self, operation: OperationId) -> Told {
+    fn told(&self, operation: OperationId, now: Micros) -> Told {
+        // This may be the last word that the parent counts.
+        let own = self.arriving.table(now + self.pace >= self.ends);
         Told {
             operation,
             expected: u32::try_from(self.gather.expected()).unwrap_or(u32::MAX),
             part: self.gather.sum(),
             answers: self.heard.answers().cut(),
             unready: self.unready_so_far().cut(),
-            arrivals: Some(self.heard.arrivals(self.arriving.table()))
-                .filter(|it| it.messages() > 0),
+            arrivals: Some(self.heard.arrivals(own)).filter(|it| it.messages() > 0),
         }
     }
 

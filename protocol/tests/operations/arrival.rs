@@ -125,7 +125,7 @@ fn who_fails_before_t_is_named_and_the_others_hold() {
     let why = &report.unready.named[0].1;
     assert_eq!(*why, Why::Lost("500".into()));
     let arrivals = &report.arrivals;
-    assert_eq!((arrivals.messages(), arrivals.hit_rate()), (4, Some(0.75)));
+    assert_eq!((arrivals.messages(), arrivals.hit_rate()), (5, Some(0.6)));
 }
 
 #[test]

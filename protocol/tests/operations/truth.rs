@@ -9,7 +9,7 @@ use chorus_protocol::op::order::{Ask, Said as Told};
 use chorus_protocol::op::{Input, OperationId, Order, Output, Request, Select};
 use chorus_protocol::units::Micros;
 
-use crate::mesh::{Does, Mesh, id, ready};
+use crate::mesh::{Does, Mesh, What, id, ready};
 
 fn operation(origin: NodeId) -> OperationId {
     OperationId {
@@ -148,4 +148,58 @@ fn who_is_silent_is_named_by_its_host_before_the_window_closes() {
         let words = mesh.words.iter().filter(|it| **it == 2).count();
         assert!(words <= 2, "before the end and at it: {words} words");
     }
+}
+
+#[test]
+fn who_is_silent_until_the_window_closes_was_lost_and_who_still_had_time_was_not() {
+    // Two nodes with as many fast agents each, and one more that does this.
+    let arrivals = |fast: usize, last: [Does; 2]| {
+        let mut mesh = Mesh::new(&[None, Some(0)]);
+        for (node, last) in last.into_iter().enumerate() {
+            let names: Vec<String> = (0..fast).map(|n| format!("fast-{n}")).collect();
+            let fast = names.iter();
+            let fast = fast.map(|it| (it.as_str(), &[][..], ready("soon", 1)));
+            let agents: Vec<_> = fast.chain([("last", &[][..], last)]).collect();
+            mesh.host(node, &agents);
+        }
+        mesh.run(Micros::from_secs(1));
+        mesh.ask(Select::default(), Micros::from_secs(3));
+        mesh.run(Micros::from_secs(9));
+        let (_, report) = mesh.report();
+        let arrivals = &report.arrivals;
+        (
+            report.outcome.tally.ready,
+            arrivals.messages(),
+            arrivals.hit_rate(),
+        )
+    };
+    let (soon, slow, mute) = (ready("soon", 1), ready("at last", 900), Does::Hangs);
+    // 40 of 42 are enough, long before the window closes.
+    assert_eq!(arrivals(20, [slow.clone(), slow]), (40, 40, Some(1.0)));
+    for last in [[mute.clone(), soon.clone()], [soon, mute]] {
+        assert_eq!(arrivals(3, last), (7, 8, Some(0.875)));
+    }
+}
+
+#[test]
+fn what_was_sent_to_a_node_that_dies_was_lost() {
+    let mut mesh = Mesh::new(&[None, Some(0), Some(0)]);
+    let does = [
+        ("a", &[][..], ready("yes", 600)),
+        ("b", &[], ready("yes", 600)),
+    ];
+    mesh.host(1, &does);
+    mesh.host(2, &does);
+    mesh.run(Micros::from_secs(1));
+    mesh.ask(Select::default(), Micros::from_secs(3));
+    mesh.later(Micros::from_millis(300), 2, What::Dies);
+    mesh.run(Micros::from_secs(9));
+    let (_, report) = mesh.report();
+    let arrivals = &report.arrivals;
+    assert_eq!(
+        (report.outcome.tally.ready, report.outcome.tally.transit),
+        (2, 2)
+    );
+    assert_eq!((arrivals.messages(), arrivals.sent()), (2, 4));
+    assert_eq!(arrivals.hit_rate(), Some(0.5));
 }

@@ -17,7 +17,7 @@ pub async fn agents(ctx: Context, args: AgentsArgs) -> Result<(), Failure> {
         capabilities,
         class,
         up_to_ms: args.up_to,
-        limit: args.limit,
+        limit: args.limit as usize,
         history: args.history,
     };
     let lines = control::ask(&Home::at(&ctx.dir), &Request::Agents { ask }).await?;
