@@ -74,7 +74,8 @@ tokens() { timeout 600 "$chorus" bench tokens; }
 agents() {
     timeout 300 "$chorus" bench mesh --agents 30000
     local bare each
-    bare=$(cargo bench --quiet "${flags[@]}" -p chorus-tests --bench round_trips | tee /dev/stderr |
+    # Not to /dev/stderr, whose file, where it is one, that would empty.
+    bare=$(cargo bench --quiet "${flags[@]}" -p chorus-tests --bench round_trips | tee >(cat >&2) |
         sed -nE 's/^round trips: ([0-9.]+) us.*/\1/p')
     each=$(timeout 300 "$chorus" --json bench mesh --agents 1000 --hosts 1 --rounds 200 |
         python3 -c 'import json, sys; rows = json.load(sys.stdin)["rows"]

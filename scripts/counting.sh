@@ -26,7 +26,7 @@ counted() {
         bad=1
     fi
     if [ "$bad" -gt 0 ]; then
-        failures+=$'\n'"${log##*/}"$'\n'$(failing "$log")
+        failures+=$'\n'"${log##*/}"$'\n'$(failing "$log" | tr -d '\0')
     fi
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + missed))
     took=$((SECONDS - begun))
