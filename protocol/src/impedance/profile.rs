@@ -33,6 +33,8 @@ pub const OFFLINE_AFTER: Micros = Micros::from_secs(30);
 pub const DRIFT_MAX: f32 = 0.5;
 /// More than this times its baseline is a spike (seed 6.1).
 pub const SPIKE: f32 = 2.0;
+/// And by more than this, ms, a bucket of the schedule: below it the machine's own moods are more.
+const SPIKE_MIN_MS: f32 = 10.0;
 /// The time over which the baseline forgets: an agent that stays slow is normal after about it.
 pub const BASELINE: Micros = Micros::from_secs(3_600);
 
@@ -228,9 +230,10 @@ impl Profile {
         Flags {
             slow: self.score() > Score::SLOW && !self.class.is_human(),
             unstable: self.drift() > DRIFT_MAX,
-            spiking: self
-                .newest_ms()
-                .is_some_and(|z| self.baseline_since.is_some() && z > SPIKE * self.baseline_ms),
+            spiking: self.newest_ms().is_some_and(|z| {
+                let usual = self.baseline_ms;
+                self.baseline_since.is_some() && z > SPIKE * usual && z - usual > SPIKE_MIN_MS
+            }),
             crashing: self.ends > 1,
         }
     }

@@ -146,6 +146,16 @@ fn twice_the_baseline_is_a_spike_until_it_is_the_rule() {
 }
 
 #[test]
+fn what_takes_less_than_a_bucket_more_is_no_spike() {
+    let mut profile = Profile::new(Class::Edge);
+    beat(&mut profile, 2, 1, 0, 4_000);
+    beat(&mut profile, 2, 9, 4_000, 4_030);
+    assert!(!profile.flags().spiking, "10 ms instead of 2");
+    beat(&mut profile, 2, 15, 4_030, 4_060);
+    assert!(profile.flags().spiking, "16 instead of 2");
+}
+
+#[test]
 fn states_follow_what_was_heard_and_who_was_set_aside() {
     let mut profile = Profile::new(Class::Edge);
     assert_eq!(profile.state(NOW), State::Offline, "never heard");
