@@ -15,15 +15,22 @@ use chorus_protocol::ids::Label;
 use chorus_protocol::op::Said;
 use chorus_protocol::op::answers::ANSWER_BYTES_MAX;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::lines::{Lines, Read};
+
 /// Questions that may be on their way to the command.
 const ASKS_MAX: usize = 64;
 /// The longest line in bytes: an answer whose every byte is escaped, and what is around it.
-const LINE_BYTES_MAX: u64 = 6 * ANSWER_BYTES_MAX as u64 + 1_024;
+const LINE_BYTES_MAX: usize = 6 * ANSWER_BYTES_MAX + 1_024;
+/// How much longer one may be that is skipped; a command that goes on after that is ended.
+const SKIP_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// So much of what a command says besides is logged in so long.
+const LOGGED_BYTES_MAX: usize = 64 * 1024;
+const LOGGED_EVERY: Duration = Duration::from_secs(60);
 /// How long after its end a command is started again at first, and at last.
 const RESTART: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// How long an ended command's last lines are waited for, and one that closed its output for
@@ -189,10 +196,9 @@ async fn serve(
     let (lines, unwritten) = mpsc::channel(ASKS_MAX);
     tokio::spawn(write(stdin, unwritten));
     tokio::spawn(log(agent, stderr));
-    let mut stdout = BufReader::new(stdout);
+    let mut stdout = Lines::new(stdout, LINE_BYTES_MAX);
     let mut waiting: BTreeMap<u64, oneshot::Sender<Said>> = BTreeMap::new();
     let mut next = 0;
-    let mut line = Vec::new();
     // Others may hold its output open when it has ended.
     let mut exited: Option<(ExitStatus, Instant)> = None;
     loop {
@@ -219,18 +225,25 @@ async fn serve(
                     }
                 }
             }
-            read = next_line(&mut stdout, &mut line) => {
-                if !matches!(read, Ok(true)) {
-                    break;
-                }
-                let back = serde_json::from_slice::<Back>(&line).ok();
-                let said = back.and_then(|back| Some((back.id, said(back)?)));
+            read = stdout.next(SKIP_BYTES_MAX) => {
+                let mut is_bad = false;
+                let said = match read {
+                    None => break,
+                    Some(Read::Whole(line)) => {
+                        let back = serde_json::from_slice::<Back>(line).ok();
+                        back.and_then(|back| Some((back.id, said(back)?)))
+                    }
+                    Some(Read::Beginning(line)) => {
+                        is_bad = true;
+                        let why = format!("its answer is a line of more than {LINE_BYTES_MAX} bytes");
+                        id_of(line).map(|id| (id, Said::Lost(why)))
+                    }
+                };
                 let taken = said.and_then(|(id, said)| waiting.remove(&id)?.send(said).ok());
                 if taken.is_some() {
                     lock(health).ends = 0;
                 }
-                malformed.fetch_add(u64::from(taken.is_none()), Ordering::Relaxed);
-                line.clear();
+                malformed.fetch_add(u64::from(is_bad || taken.is_none()), Ordering::Relaxed);
             }
         }
     }
@@ -248,14 +261,12 @@ async fn serve(
     Ended::Exited(why)
 }
 
-/// Reads on to the end of a line. False at the end of all, and where a line has no end.
-async fn next_line(
-    from: &mut (impl AsyncBufReadExt + Unpin),
-    line: &mut Vec<u8>,
-) -> std::io::Result<bool> {
-    let room = LINE_BYTES_MAX.saturating_sub(line.len() as u64);
-    from.take(room).read_until(b'\n', line).await?;
-    Ok(line.last() == Some(&b'\n'))
+/// The question that a line answers, where it says that first.
+fn id_of(beginning: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(beginning);
+    let after = text.split_once("\"id\":")?.1.trim_start();
+    let end = after.find(|it: char| !it.is_ascii_digit())?;
+    after[..end].parse().ok()
 }
 
 /// What a line says; nothing if it says none or several of the three.
@@ -290,102 +301,23 @@ async fn write(mut stdin: ChildStdin, mut lines: mpsc::Receiver<String>) {
 
 /// What the command says besides, for the node's log.
 async fn log(agent: Label, stderr: impl AsyncRead + Unpin) {
-    let mut stderr = BufReader::new(stderr);
-    let mut line = Vec::new();
-    // What is too long for a line is logged in pieces: a pipe that nobody reads would stop it.
-    while next_line(&mut stderr, &mut line).await.is_ok() && !line.is_empty() {
-        let text = String::from_utf8_lossy(&line);
-        tracing::info!(%agent, said = text.trim_end(), "an agent's command");
-        line.clear();
+    let mut stderr = Lines::new(stderr, LOGGED_BYTES_MAX);
+    let mut logged = 0;
+    let mut since = Instant::now();
+    // It is read to its end whatever it is: a pipe that nobody reads would stop the command.
+    while let Some(Read::Whole(line) | Read::Beginning(line)) = stderr.next(u64::MAX).await {
+        if since.elapsed() >= LOGGED_EVERY {
+            (since, logged) = (Instant::now(), 0);
+        }
+        logged += line.len();
+        if logged <= LOGGED_BYTES_MAX {
+            let text = String::from_utf8_lossy(line);
+            tracing::info!(%agent, said = text.trim_end(), "an agent's command");
+        } else if logged - line.len() <= LOGGED_BYTES_MAX {
+            tracing::warn!(%agent, "its command says more than is logged in a minute");
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn start(script: &str) -> (Exec, Arc<AtomicU64>) {
-        let command = ["sh", "-c", script].map(str::to_owned).to_vec();
-        let malformed = Arc::new(AtomicU64::new(0));
-        let agent = Label::new("x").expect("a name");
-        (Exec::start(agent, command, malformed.clone()), malformed)
-    }
-
-    async fn ask(exec: &Exec, question: &str) -> Said {
-        let asked = exec.ask(question.as_bytes());
-        let said = tokio::time::timeout(Duration::from_secs(20), asked).await;
-        said.expect("each question has an outcome")
-    }
-
-    #[tokio::test]
-    async fn a_command_answers_contradicts_and_fails_line_by_line() {
-        let (exec, malformed) = start(
-            r#"while read -r line; do
-                 id=$(printf '%s' "$line" | sed 's/.*"id":\([0-9]*\).*/\1/')
-                 case $line in
-                 *blue*) echo "{\"id\":$id,\"conflict\":\"it was red\"}" ;;
-                 *fail*) echo "{\"id\":$id,\"error\":\"429\"}" ;;
-                 *) echo 'no JSON'; echo '{"id":999,"answer":"whose?"}'
-                    echo "{\"id\":$id,\"answer\":\"yes\"}" ;;
-                 esac
-               done"#,
-        );
-        assert_eq!(
-            ask(&exec, "a \"question\"").await,
-            Said::Ready(b"yes".to_vec())
-        );
-        assert_eq!(
-            ask(&exec, "blue?").await,
-            Said::Conflict("it was red".into())
-        );
-        assert_eq!(ask(&exec, "fail").await, Said::Lost("429".into()));
-        assert_eq!(malformed.load(Ordering::Relaxed), 2);
-        let said = exec.ask(&[0xff]).await;
-        assert_eq!(said, Said::Lost("the question is no text".into()));
-    }
-
-    #[tokio::test]
-    async fn a_crash_is_told_to_who_waits_and_the_command_comes_back() {
-        let (exec, _) = start("read -r line; exit 3");
-        let Said::Lost(why) = ask(&exec, "one").await else {
-            panic!("it crashed");
-        };
-        assert!(why.contains("crashed") && why.contains('3'), "{why}");
-        // Each run answers the first question that it gets, and ends.
-        let (exec, _) = start(r#"read -r line; echo '{"id":1,"answer":"up"}'"#);
-        assert_eq!(ask(&exec, "one").await, Said::Ready(b"up".to_vec()));
-        let began = Instant::now();
-        loop {
-            match ask(&exec, "two").await {
-                Said::Ready(answer) => break assert_eq!(answer, b"up"),
-                Said::Lost(why) => assert!(why.contains("crashed"), "{why}"),
-                other => panic!("{other:?}"),
-            }
-            assert!(
-                began.elapsed() < Duration::from_secs(20),
-                "it never came back"
-            );
-            tokio::task::yield_now().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn one_that_does_not_exist_or_never_reads_loses_its_questions_alone() {
-        let agent = Label::new("x").expect("a name");
-        let command = vec!["/nonexistent/agent".to_owned()];
-        let exec = Exec::start(agent, command, Arc::default());
-        let Said::Lost(why) = ask(&exec, "one").await else {
-            panic!("there is none");
-        };
-        assert!(why.contains("does not start"), "{why}");
-        let (exec, _) = start("sleep 60");
-        let long = "x".repeat(30_000);
-        let asks = (0..200).map(|_| exec.ask(long.as_bytes()));
-        let mut unread = 0;
-        for asked in asks {
-            let said = tokio::time::timeout(Duration::from_millis(20), asked).await;
-            unread += usize::from(said == Ok(Said::Lost("it does not read its questions".into())));
-        }
-        assert!(unread > 0, "the queue has an end");
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 
 mod exec;
 pub mod human;
+mod lines;
 pub mod openai;
 mod sysinfo;
 

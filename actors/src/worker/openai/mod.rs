@@ -218,7 +218,7 @@ fn scattered(wait: Duration) -> Duration {
     let mut random = [0];
     // Without randomness they do, and are sent away once more.
     let _ = getrandom::fill(&mut random);
-    wait + wait * u32::from(random[0]) / 1_024
+    wait.saturating_add(wait.saturating_mul(random[0].into()) / 1_024)
 }
 
 #[cfg(test)]

@@ -140,11 +140,16 @@ async fn who_has_too_much_to_do_is_asked_again_as_long_as_there_is_time() {
     assert!(why.contains(BUSY) && why.contains("4 times"), "{why}");
     assert_eq!(stub.asked().len(), 4);
 
-    let late = Reply::Status(BUSY, "retry-after: 3600\r\n", "");
-    let (model, stub) = to(vec![late]);
-    let why = lost(&model).await;
-    assert!(why.contains(BUSY) && why.contains("3600 s"), "{why}");
-    assert_eq!(stub.asked().len(), 1, "it was not asked in vain");
+    for seconds in ["3600", "18446744073709551615"] {
+        let after = Box::leak(format!("retry-after: {seconds}\r\n").into_boxed_str());
+        let (model, stub) = to(vec![Reply::Status(BUSY, after, "")]);
+        let why = lost(&model).await;
+        assert!(
+            why.contains(BUSY) && why.contains(&format!("{seconds} s")),
+            "{why}"
+        );
+        assert_eq!(stub.asked().len(), 1, "it was not asked in vain");
+    }
 
     let (model, _stub) = to(vec![Reply::Status("503 Service Unavailable", "", "")]);
     let said = model.ask(b"?", Duration::from_millis(100)).await;
