@@ -19,8 +19,8 @@ pub const ROWS_MAX: usize = 60_000;
 /// Most rows of one word, so that it fits a frame, and most words at once.
 const WORD_ROWS_MAX: usize = 64;
 const WORDS_MAX: usize = 16;
-/// Most rows of nodes that are no children yet.
-const EARLY_MAX: usize = 8_192;
+/// Most words of nodes that are no children yet.
+const EARLY_WORDS_MAX: usize = 128;
 /// Between two times at which the parent is told.
 const PACE: Micros = Micros::from_millis(250);
 /// Between two points of the history, and how many are kept: the last hour.
@@ -52,9 +52,9 @@ pub struct Readings {
     via: BTreeMap<AgentName, NodeId>,
     /// What those were whose child is gone; they are that again when it is back.
     before: BTreeMap<AgentName, State>,
-    /// Rows of nodes that are no children yet: their word may be here before it is known that
-    /// they are.
-    early: BTreeMap<NodeId, Vec<(AgentName, Reading)>>,
+    /// Words of nodes that are no children yet, the oldest first: they may be here before it is known
+    /// that those are.
+    early: VecDeque<(NodeId, Vec<(AgentName, Reading)>)>,
     /// What the parent has not been told.
     untold: BTreeSet<AgentName>,
     parent: Option<(NodeId, Incarnation)>,
@@ -148,13 +148,17 @@ impl Readings {
         true
     }
 
-    /// The word of a node that is no child, or not yet. False when there is no room for it.
+    /// The word of a node that is no child, or not yet. It takes the room of the oldest such words:
+    /// who was to become a child has become one since. False when it is too long.
     pub(super) fn early(&mut self, node: NodeId, rows: Vec<(AgentName, Reading)>) -> bool {
-        let kept: usize = self.early.values().map(Vec::len).sum();
-        if rows.len() > WORD_ROWS_MAX || kept + rows.len() > EARLY_MAX {
+        if rows.len() > WORD_ROWS_MAX {
             return false;
         }
-        self.early.entry(node).or_default().extend(rows);
+        self.early.push_back((node, rows));
+        while self.early.len() > EARLY_WORDS_MAX {
+            let oldest = self.early.pop_front();
+            self.dropped += oldest.map_or(0, |it| it.1.len() as u64);
+        }
         true
     }
 
@@ -170,13 +174,12 @@ impl Readings {
                 self.keep(agent, reading, now);
             }
         }
-        for rows in self
-            .early
-            .remove(&child)
-            .unwrap_or_default()
-            .chunks(WORD_ROWS_MAX)
-        {
-            self.told(child, me, rows.to_vec(), now);
+        let (its, others) = std::mem::take(&mut self.early)
+            .into_iter()
+            .partition(|it| it.0 == child);
+        self.early = others;
+        for (_, rows) in its {
+            self.told(child, me, rows, now);
         }
     }
 

@@ -4,7 +4,7 @@
 use chorus_protocol::ids::{AgentName, Place};
 use chorus_protocol::impedance::{Class, Flags, Need, Reading, State};
 use chorus_protocol::op::readings::Readings;
-use chorus_protocol::op::{Input, Order, Select};
+use chorus_protocol::op::{Input, Order, Output, Refusal, Select};
 use chorus_protocol::units::Micros;
 
 use crate::mesh::{HOP, Mesh, What, id, label, ready};
@@ -163,6 +163,20 @@ fn one_agent_is_asked_by_name_wherever_it_is() {
     );
     assert_eq!(report.answers.groups[0].one, name(6, "fast"));
     assert_eq!(mesh.words, [6, 4], "nobody else has to do with it");
+}
+
+#[test]
+fn one_that_is_known_and_out_of_reach_is_not_asked() {
+    let mut mesh = placed();
+    mesh.run(mesh.now + SECOND);
+    mesh.dies(4);
+    let select = Select {
+        agent: Some(name(6, "fast")),
+        ..Select::default()
+    };
+    mesh.ask(select, WINDOW);
+    let last = mesh.heard.last().map(|it| &it.1);
+    assert_eq!(last, Some(&Output::Refused(7, Refusal::Nobody)));
 }
 
 #[test]
