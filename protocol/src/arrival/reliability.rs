@@ -94,8 +94,12 @@ pub struct Table {
     idle_us: u64,
     /// Messages of which nobody said what became of them: no hits, of no known confidence. Only
     /// whoever asked knows how many they are.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     unheard: u64,
+}
+
+fn is_zero(many: &u64) -> bool {
+    *many == 0
 }
 
 impl Table {
@@ -135,6 +139,18 @@ impl Table {
         self.held = self.held.saturating_add(other.held);
         self.idle_us = self.idle_us.saturating_add(other.idle_us);
         self.unheard = self.unheard.saturating_add(other.unheard);
+    }
+
+    /// Whether such messages can have been counted, none of which was held for longer than `idle_max`.
+    pub fn is_sound(&self, idle_max: Micros) -> bool {
+        let messages = self.messages();
+        let decile = |it: &Decile| {
+            it.hits <= it.messages && it.promised_ppm <= it.messages.saturating_mul(1_000_000)
+        };
+        let some = [self.near, self.held, self.errors.total()];
+        self.deciles.iter().all(decile)
+            && some.iter().all(|it| *it <= messages)
+            && self.idle_us <= idle_max.times(self.held).0
     }
 
     /// The deciles, from 0 to 0.1 on.
@@ -216,6 +232,30 @@ mod tests {
 
     fn came(aim: Aim, actual_ms: u64) -> Outcome {
         Outcome::of(&sent(0.9, aim), Micros::from_millis(actual_ms), WINDOW)
+    }
+
+    #[test]
+    fn only_what_can_have_been_counted_is_sound() {
+        let mut table = Table::default();
+        for ms in [50, 290, 600] {
+            let outcome = Outcome::of(&sent(0.95, Aim::HELD_95), Micros::from_millis(ms), WINDOW);
+            table.record(&outcome);
+        }
+        table.lose(7);
+        assert!(table.is_sound(WINDOW) && Table::default().is_sound(WINDOW));
+        let spoils: [fn(&mut Table); 6] = [
+            |it| it.deciles[9].hits = 4,
+            |it| it.deciles[9].promised_ppm = 3_000_001,
+            |it| it.near = 4,
+            |it| it.held = u64::MAX,
+            |it| it.idle_us = WINDOW.0 * 3 + 1,
+            |it| (0..4).for_each(|_| it.errors.add(0)),
+        ];
+        for (at, spoil) in spoils.into_iter().enumerate() {
+            let mut spoiled = table.clone();
+            spoil(&mut spoiled);
+            assert!(!spoiled.is_sound(WINDOW), "{at}");
+        }
     }
 
     #[test]

@@ -10,9 +10,13 @@
 //! | cascade p95 | 95th percentile of the time of operations without T to all agents | ≤ 1,000 ms |
 //! | recovery | longest time from under 95 % active until no more, of a cluster and of a sector | ≤ 5 and 15 min |
 //!
-//! Kept by hour for a day and by day for a month, since the start of the node.
+//! Of the messages sent those are left out that still had time when it was decided without them.
+//!
+//! Kept by hour for a day and by day for a month; rows of before a restart are taken up again.
 
 use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
 
 use super::gather::Outcome;
 use crate::arrival::reliability::Table;
@@ -23,13 +27,14 @@ use crate::units::Micros;
 /// Spans of the windows.
 pub const HOUR: Micros = Micros::from_secs(3_600);
 const DAY: Micros = Micros::from_secs(86_400);
-const HOURS_MAX: usize = 24;
-const DAYS_MAX: usize = 30;
+/// How many hours and days are kept.
+pub const HOURS_MAX: usize = 24;
+pub const DAYS_MAX: usize = 30;
 /// Of a thousand agents so many must be active.
 const ACTIVE: u64 = 950;
 
 /// What was counted in some span of time.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
     /// Operations that ended.
     pub operations: u64,
@@ -77,6 +82,15 @@ impl Counts {
     }
 }
 
+/// A span of time by its number, from when this node first counted anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Span {
+    /// An hour.
+    Hour(u64),
+    /// A day.
+    Day(u64),
+}
+
 /// How many agents, and of those active.
 type Rate = (u64, u64);
 
@@ -91,9 +105,48 @@ pub struct Kpis {
     low_clusters: BTreeMap<Place, Micros>,
     low_sectors: BTreeMap<Label, Micros>,
     observed_at: Micros,
+    /// How long it had been counted before this run's clock began.
+    before: Micros,
 }
 
 impl Kpis {
+    /// Takes up what was counted before this run, which begins `age` after the first of that by
+    /// the time of day. Where that clock has gone back, it goes on from the newest row.
+    pub fn resume(&mut self, rows: impl IntoIterator<Item = (Span, Counts)>, age: Micros) {
+        let (mut hours, mut days) = (BTreeMap::new(), BTreeMap::new());
+        for (span, counts) in rows {
+            match span {
+                Span::Hour(at) => hours.insert(at, counts),
+                Span::Day(at) => days.insert(at, counts),
+            };
+        }
+        let begun = |rows: &BTreeMap<u64, Counts>, length: Micros| {
+            let newest = rows.keys().next_back();
+            newest.map_or(Micros::ZERO, |at| length.times(*at))
+        };
+        self.before = age.max(begun(&hours, HOUR)).max(begun(&days, DAY));
+        for (rows, kept, most) in [
+            (&mut self.hours, hours, HOURS_MAX),
+            (&mut self.days, days, DAYS_MAX),
+        ] {
+            let old = kept.len().saturating_sub(most);
+            *rows = kept.into_iter().skip(old).collect();
+        }
+    }
+
+    /// What was counted, in the `newest` hours and days.
+    pub fn rows(&self, newest: usize) -> impl Iterator<Item = (Span, &Counts)> {
+        let hours = self.hours.iter().rev().take(newest);
+        let days = self.days.iter().rev().take(newest);
+        let hours = hours.map(|(at, it)| (Span::Hour(*at), it));
+        hours.chain(days.map(|(at, it)| (Span::Day(*at), it)))
+    }
+
+    /// How long ago this node first counted anything.
+    fn age(&self, now: Micros) -> Micros {
+        self.before + now
+    }
+
     /// An operation ended. Whether it was a cascade: without T, to all agents.
     pub fn ended(&mut self, outcome: &Outcome, arrivals: &Table, cascade: bool, now: Micros) {
         let tally = outcome.tally;
@@ -156,7 +209,8 @@ impl Kpis {
             true => (&observed.hours, HOUR),
             false => (&observed.days, DAY),
         };
-        let first = (now.0 / length.0 + 1).saturating_sub(span.0.div_ceil(length.0));
+        let newest = self.age(now).0 / length.0;
+        let first = (newest + 1).saturating_sub(span.0.div_ceil(length.0));
         let within = rows.iter().filter(|(at, _)| *at >= first);
         within.for_each(|(_, counts)| sum.merge(counts));
         sum
@@ -194,11 +248,12 @@ impl Kpis {
     }
 
     fn add(&mut self, counts: &Counts, now: Micros) {
+        let age = self.age(now);
         for (rows, length, most) in [
             (&mut self.hours, HOUR, HOURS_MAX),
             (&mut self.days, DAY, DAYS_MAX),
         ] {
-            let at = now.0 / length.0;
+            let at = age.0 / length.0;
             if rows.back().is_none_or(|it| it.0 != at) {
                 rows.push_back((at, Counts::default()));
             }
@@ -277,6 +332,34 @@ mod tests {
         assert_eq!(month.operations, 2);
         let later = kpis.window(DAY, DAY.times(3));
         assert_eq!(later.operations, 0, "the day before yesterday");
+    }
+
+    #[test]
+    fn what_was_counted_before_a_restart_is_taken_up_again() {
+        let end = |kpis: &mut Kpis, at| {
+            kpis.ended(&outcome(9, 1, 20), &Table::default(), true, at);
+        };
+        let mut before = Kpis::default();
+        (0..40).for_each(|hour| end(&mut before, minutes(60 * hour + 1)));
+        let rows = || {
+            before
+                .rows(100)
+                .map(|(span, counts)| (span, counts.clone()))
+        };
+        let after = |age| {
+            let mut kpis = Kpis::default();
+            kpis.resume(rows(), age);
+            end(&mut kpis, minutes(1));
+            let of = |span| kpis.window(span, minutes(1)).operations;
+            (of(HOUR), of(DAY), of(DAY.times(30)), kpis.age(minutes(1)))
+        };
+        let age = minutes(60 * 41);
+        assert_eq!(after(age), (1, 23, 41, age + minutes(1)), "an hour later");
+        assert_eq!(after(minutes(60 * 24 * 7)).2, 41, "a week later");
+        assert_eq!(after(minutes(60 * 24 * 60)).2, 1, "two months later");
+        // By a clock that has gone back it is the newest hour.
+        let newest = minutes(60 * 39);
+        assert_eq!(after(Micros::ZERO), (2, 25, 41, newest + minutes(1)));
     }
 
     #[test]
