@@ -40,6 +40,25 @@ fn it_ends_with_the_answer_that_makes_it_certain() {
 }
 
 #[test]
+fn what_is_let_go_of_those_that_say_no_more_changes_no_count() {
+    let (mut whole, mut folded) = (agents(10), agents(10));
+    let words = [Part::READY, Part::CONFLICT, Part::LOST, Part::SKIPPED];
+    for (n, part) in (0..8).zip(words.into_iter().cycle()) {
+        // Half of them come late.
+        let at = if n < 4 { MS } else { Micros::from_millis(600) };
+        let input = Input::Said(n, 1, part);
+        assert_eq!(whole.handle(input, at), folded.handle(input, at));
+        folded.fold(|it| *it != 0);
+        let count = |it: &Gather<u32>| (it.tally(), it.sum(), it.expected(), it.open());
+        assert_eq!(count(&whole), count(&folded), "after {n}");
+    }
+    let again = |n| Input::Said(n, 1, Part::READY);
+    assert_eq!(folded.handle(again(0), MS), Ok(vec![]), "it was kept");
+    assert_eq!(folded.handle(again(1), MS), Err(Error::Stranger));
+    assert_eq!(folded.waited_for().collect::<Vec<_>>(), [8, 9]);
+}
+
+#[test]
 fn whoever_is_patient_waits_for_the_answers_that_decide_nothing() {
     let config = Config {
         patient: true,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chorus_protocol::ids::{Incarnation, Label, NodeId};
+use chorus_protocol::ids::{Incarnation, Label, NodeId, Place};
 use chorus_protocol::impedance::Class;
 use chorus_protocol::op::census::{Census, Group, Kind};
 use chorus_protocol::op::gather::Config;
@@ -151,6 +151,34 @@ fn begin(node: &mut Operations, ticket: u64, now: Micros) -> OperationId {
         panic!("{began:?}");
     };
     *operation
+}
+
+#[test]
+fn an_agent_that_answers_what_nothing_is_kept_of_has_no_more_to_do() {
+    let (mut node, names) = hosting(1);
+    let mut now = Micros::ZERO;
+    let mut operations = Vec::new();
+    for ticket in 0..300 {
+        operations.push(begin(&mut node, ticket, now));
+        now = now + Config::default().window;
+        node.handle(Input::Tick, now);
+    }
+    let place = Place {
+        sector: label("s1"),
+        cluster: label("c1"),
+    };
+    let queue = |node: &mut Operations| {
+        let echo = Input::Echoed(names[0], Micros::from_millis(1), Micros::ZERO);
+        node.handle_all([echo, Input::Place(place)], now);
+        let mut readings = node.readings().registry().iter();
+        readings.next().map(|it| it.1.queue)
+    };
+    assert_eq!(queue(&mut node), Some(300));
+    for operation in operations {
+        let said = Said::Ready(Vec::new());
+        node.handle(Input::Answered(operation, names[0], said, None), now);
+    }
+    assert_eq!(queue(&mut node), Some(0));
 }
 
 /// Of an answer that is no other's.

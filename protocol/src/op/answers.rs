@@ -83,20 +83,24 @@ impl Answers {
         }
     }
 
-    /// How many gave which answer, that stands there as a number.
-    pub(super) fn sums(&self) -> Vec<(u64, u32)> {
+    /// How many gave which answer.
+    pub(super) fn sums(&self) -> Sums {
         let groups = self.groups.iter();
-        groups.map(|it| (number(&it.answer), it.many)).collect()
+        Sums {
+            groups: groups.map(|it| (number(&it.answer), it.many)).collect(),
+            left_out: self.left_out,
+        }
     }
 
     /// Those that are not in `sums`.
-    pub(super) fn without(mut self, sums: &[(u64, u32)]) -> Answers {
+    pub(super) fn without(mut self, sums: &Sums) -> Answers {
         for group in &mut self.groups {
             let number = number(&group.answer);
-            let before = sums.iter().find(|it| it.0 == number);
+            let before = sums.groups.iter().find(|it| it.0 == number);
             group.many -= before.map_or(0, |it| it.1.min(group.many));
         }
         self.groups.retain(|it| it.many > 0);
+        self.left_out = self.left_out.saturating_sub(sums.left_out);
         self
     }
 
@@ -133,6 +137,13 @@ impl Answers {
         let groups = self.groups.iter().map(|it| u64::from(it.many));
         groups.sum::<u64>() + u64::from(self.left_out)
     }
+}
+
+/// How many gave which answer, that stands there as a number, and of how many it is not known.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sums {
+    groups: Vec<(u64, u32)>,
+    left_out: u32,
 }
 
 /// A number for an answer. Two with the same one can be made; whoever does hides an answer of its

@@ -130,6 +130,11 @@ impl Arriving {
         self.due.drain(..many).map(|it| it.1).collect()
     }
 
+    /// Keeps no room for those that were asked.
+    pub fn shrink(&mut self) {
+        self.due.shrink_to_fit();
+    }
+
     /// An agent is done, with an answer or without. How it was sent, if it was and was not done
     /// before.
     pub fn done(&mut self, agent: &Label, answered: bool, now: Micros) -> Option<Sent> {

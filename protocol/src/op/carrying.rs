@@ -55,21 +55,8 @@ impl Operations {
             config,
         } = errand;
         let select = ask.select.clone();
-        let mut agents: Vec<Label> = match select.tier {
-            Some(_) => Vec::new(),
-            None => self.hosted.able(&select, self.me).collect(),
-        };
-        let beneath = Select {
-            tier: select.tier.map(|it| it.saturating_sub(1)),
-            ..select.clone()
-        };
-        let below = self.around.below().filter(|_| select.tier != Some(0));
-        let via = select.agent.map(|it| self.readings.via(&it));
-        let below = below.map(|(child, census)| match via {
-            Some(via) => (child, u32::from(via == Some(child))),
-            None => (child, census.count(&beneath)),
-        });
-        let mut below: Vec<(NodeId, u32)> = below.filter(|it| it.1 > 0).collect();
+        let beneath = select.beneath();
+        let (mut agents, mut below) = self.meant(&select);
         if let Some(sample) = select.sample {
             let there: Vec<u32> = agents.iter().map(|_| 1).collect();
             let there = [there, below.iter().map(|it| it.1).collect()].concat();
@@ -134,6 +121,33 @@ impl Operations {
         self.kept.insert(ask.operation, running);
     }
 
+    /// The agents here that a question is for, and of how many beneath which child: of all, where only
+    /// some of them are to be drawn.
+    fn meant(&self, select: &Select) -> (Vec<Label>, Vec<(NodeId, u32)>) {
+        let agents = match select.tier {
+            Some(_) => Vec::new(),
+            None => self.hosted.able(select, self.me).collect(),
+        };
+        let beneath = select.beneath();
+        let below = self.around.below().filter(|_| select.tier != Some(0));
+        let via = select.agent.map(|it| self.readings.via(&it));
+        let below = below.map(|(child, census)| match via {
+            Some(via) => (child, u32::from(via == Some(child))),
+            None => (child, census.count(&beneath)),
+        });
+        (agents, below.filter(|it| it.1 > 0).collect())
+    }
+
+    /// How many could be asked, a sample's size aside.
+    pub(super) fn many(&self, select: &Select) -> u32 {
+        // One that is known may be out of reach.
+        if select.agent.is_some() {
+            let (agents, below) = self.meant(select);
+            return u32::from(!agents.is_empty() || !below.is_empty());
+        }
+        self.census().count(select)
+    }
+
     /// The lot by which a sample is drawn here.
     fn lot(&self, operation: &OperationId) -> Seeded {
         let fold = |id: &NodeId| {
@@ -163,6 +177,11 @@ impl Operations {
             Some((sent, running.request.weight))
         });
         let Some((sent, weight)) = sent.flatten() else {
+            // So many others were over since that nothing is kept of it.
+            if sent.is_none() {
+                self.hosted.forgotten(&agent, now);
+                self.around.measured();
+            }
             return false;
         };
         let took = took.filter(|_| answered);

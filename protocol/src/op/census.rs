@@ -58,6 +58,15 @@ impl Select {
         class && self.capabilities.iter().all(|it| kind.can(it))
     }
 
+    /// What a child is asked for.
+    #[must_use]
+    pub fn beneath(&self) -> Self {
+        Self {
+            tier: self.tier.map(|it| it.saturating_sub(1)),
+            ..self.clone()
+        }
+    }
+
     /// Whether it is within its limits.
     pub fn is_sound(&self) -> bool {
         let tier = self.tier.is_none_or(|it| usize::from(it) < DEPTH_MAX);

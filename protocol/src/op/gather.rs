@@ -10,10 +10,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::census::AGENTS_MAX;
+pub use super::part::Part;
 use super::quorum::{Decision, Tally};
 use crate::units::Micros;
 
@@ -35,78 +35,6 @@ impl Default for Config {
             minimum: 950,
             patient: false,
         }
-    }
-}
-
-/// What a source knows of its agents. But for the lost it only grows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
-    /// Ready.
-    pub ready: u32,
-    /// In contradiction.
-    pub conflict: u32,
-    /// Without an outcome, and there will be none: lost, crashed, refused.
-    pub lost: u32,
-    /// Not asked, because they could not arrive in time.
-    pub skipped: u32,
-}
-
-impl Part {
-    /// One agent that is ready.
-    pub const READY: Part = Part {
-        ready: 1,
-        conflict: 0,
-        lost: 0,
-        skipped: 0,
-    };
-    /// One agent that contradicts.
-    pub const CONFLICT: Part = Part {
-        ready: 0,
-        conflict: 1,
-        lost: 0,
-        skipped: 0,
-    };
-    /// One agent that will not answer.
-    pub const LOST: Part = Part {
-        ready: 0,
-        conflict: 0,
-        lost: 1,
-        skipped: 0,
-    };
-    /// One agent that was not asked.
-    pub const SKIPPED: Part = Part {
-        ready: 0,
-        conflict: 0,
-        lost: 0,
-        skipped: 1,
-    };
-
-    /// With those of another source.
-    #[must_use]
-    pub fn and(&self, other: &Part) -> Part {
-        Part {
-            ready: self.ready.saturating_add(other.ready),
-            conflict: self.conflict.saturating_add(other.conflict),
-            lost: self.lost.saturating_add(other.lost),
-            skipped: self.skipped.saturating_add(other.skipped),
-        }
-    }
-
-    /// How many have answered.
-    fn answered(&self) -> u64 {
-        u64::from(self.ready) + u64::from(self.conflict)
-    }
-
-    /// How many say no more.
-    fn settled(&self) -> u64 {
-        self.answered() + u64::from(self.lost) + u64::from(self.skipped)
-    }
-
-    /// Whether this can be what came after `before`. Who was lost may be found and answer yet.
-    fn follows(&self, before: &Part) -> bool {
-        self.ready >= before.ready
-            && self.conflict >= before.conflict
-            && self.skipped >= before.skipped
     }
 }
 
@@ -195,6 +123,8 @@ pub struct Gather<K> {
     config: Config,
     began: Micros,
     sources: BTreeMap<K, Source>,
+    /// Of how many agents those were of which only what they said is kept.
+    folded: (u64, Part),
     tally: Tally,
     open: u64,
     over: bool,
@@ -219,6 +149,7 @@ impl<K: Ord + Copy> Gather<K> {
             config,
             began: now,
             sources,
+            folded: (0, Part::default()),
             tally: Tally::default(),
             open: 0,
             over: false,
@@ -245,7 +176,7 @@ impl<K: Ord + Copy> Gather<K> {
     /// said is lost.
     pub fn sum(&self) -> Part {
         let parts = self.sources.values().map(Source::whole);
-        parts.fold(Part::default(), |sum, part| sum.and(&part))
+        parts.fold(self.folded.1, |sum, part| sum.and(&part))
     }
 
     /// How many are still waited for.
@@ -260,7 +191,28 @@ impl<K: Ord + Copy> Gather<K> {
 
     /// How many agents all sources answer for.
     pub fn expected(&self) -> u64 {
-        self.sources.values().map(|it| u64::from(it.expected)).sum()
+        let sources = self.sources.values();
+        self.folded.0 + sources.map(|it| u64::from(it.expected)).sum::<u64>()
+    }
+
+    /// Lets go the sources that owe nothing and of which `is_final` says that they never speak again:
+    /// only the sum of them is kept.
+    pub fn fold(&mut self, is_final: impl Fn(&K) -> bool) {
+        let folded = &mut self.folded;
+        self.sources.retain(|key, source| {
+            let is_kept = source.open() > 0 || !is_final(key);
+            if !is_kept {
+                folded.0 += u64::from(source.expected);
+                folded.1 = folded.1.and(&source.whole());
+            }
+            is_kept
+        });
+    }
+
+    /// The sources that are gone: of how many agents each was, and what it had said of them.
+    pub fn gone(&self) -> impl Iterator<Item = (K, u32, Part)> {
+        let gone = self.sources.iter().filter(|(_, it)| it.gone);
+        gone.map(|(key, it)| (*key, it.expected, it.part))
     }
 
     /// The sources that owe an answer, in order: whom one waits for.

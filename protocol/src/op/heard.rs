@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_bytes::ByteBuf;
 
 use super::AgentName;
-use super::answers::{Answers, Unready, Why};
+use super::answers::{Answers, Sums, Unready, Why};
 use super::order::Said as Told;
 use crate::arrival::reliability::Table;
 use crate::ids::NodeId;
@@ -22,7 +22,7 @@ pub(super) struct Heard {
     unready: BTreeMap<NodeId, Unready>,
     arrivals: BTreeMap<NodeId, Box<Table>>,
     /// What of each child's answers was in time, once the window is over.
-    counted: BTreeMap<NodeId, Vec<(u64, u32)>>,
+    counted: BTreeMap<NodeId, Sums>,
     /// By agents of this node that count, in the order of their answers.
     own_answers: Answers,
     own_unready: Unready,
@@ -85,16 +85,17 @@ impl Heard {
         {
             answers = answers.without(counted);
         }
-        if answers.bytes() > self.room(room) {
+        // What this takes the place of makes room for it.
+        let before = self.answers.remove(&child).map_or(0, |it| it.bytes());
+        self.bytes -= before;
+        if answers.bytes() > self.room(room.saturating_add(before)) {
             answers = Answers {
                 left_out: u32::try_from(answers.many()).unwrap_or(u32::MAX),
                 groups: Vec::new(),
             };
         }
         self.bytes += answers.bytes();
-        if let Some(before) = self.answers.insert(child, answers) {
-            self.bytes -= before.bytes();
-        }
+        self.answers.insert(child, answers);
         self.unready.insert(child, unready);
         if let Some(table) = arrivals.filter(|_| !self.closed) {
             self.arrivals.insert(child, table);
@@ -131,6 +132,11 @@ impl Heard {
         table
     }
 
+    /// Of how many messages a child has said how near to T they were.
+    pub fn told_of(&self, child: &NodeId) -> u64 {
+        self.arrivals.get(child).map_or(0, |it| it.sent())
+    }
+
     /// Whether the window is over.
     pub fn is_closed(&self) -> bool {
         self.closed
@@ -144,5 +150,83 @@ impl Heard {
             closed: true,
             ..Self::default()
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::answers::Group;
+    use super::super::gather::Part;
+    use super::super::{OperationId, order};
+    use super::*;
+    use crate::ids::{Incarnation, Label};
+
+    const CHILD: NodeId = NodeId([1; 32]);
+
+    /// A child's word: answers of so many bytes, and how many were left out.
+    fn word(answers: &[(u8, usize)], left_out: u32) -> Told {
+        let one = AgentName {
+            node: CHILD,
+            agent: Label::new("e").expect("a name"),
+        };
+        let group = |&(letter, bytes): &(u8, usize)| Group {
+            answer: ByteBuf::from(vec![letter; bytes]),
+            many: 1,
+            one,
+        };
+        let answers = Answers {
+            groups: answers.iter().map(group).collect(),
+            left_out,
+        };
+        let ready = u32::try_from(answers.many()).expect("few");
+        order::Said {
+            operation: OperationId {
+                origin: CHILD,
+                run: Incarnation::new(0, 1),
+                number: 1,
+            },
+            expected: ready,
+            part: Part {
+                ready,
+                ..Part::default()
+            },
+            answers,
+            unready: Unready::default(),
+            arrivals: None,
+        }
+    }
+
+    fn letters(heard: &Heard) -> (Vec<u8>, u32) {
+        let answers = heard.answers();
+        let mut letters: Vec<u8> = answers.groups.iter().map(|it| it.answer[0]).collect();
+        letters.sort_unstable();
+        (letters, answers.left_out)
+    }
+
+    #[test]
+    fn a_longer_word_finds_the_room_of_the_one_before() {
+        let mut heard = Heard::default();
+        heard.close();
+        let room = usize::MAX;
+        heard.told(CHILD, word(&[(b'a', 12 << 10)], 0), room);
+        heard.told(CHILD, word(&[(b'a', 12 << 10), (b'b', 12 << 10)], 0), room);
+        assert_eq!(letters(&heard), (vec![b'a', b'b'], 0));
+        assert_eq!(heard.bytes(), 24 << 10);
+        // Where all operations together have no room, what they have of this one is its own.
+        heard.told(CHILD, word(&[(b'c', 24 << 10)], 0), 0);
+        assert_eq!(letters(&heard), (vec![b'c'], 0));
+        heard.told(CHILD, word(&[(b'd', 33 << 10)], 0), room);
+        assert_eq!((letters(&heard), heard.bytes()), ((vec![], 1), 0));
+    }
+
+    #[test]
+    fn what_was_left_out_in_time_is_not_left_out_again() {
+        let mut heard = Heard::default();
+        heard.told(CHILD, word(&[(b'a', 8)], 5), usize::MAX);
+        heard.close();
+        heard.told(CHILD, word(&[(b'a', 8), (b'b', 8)], 5), usize::MAX);
+        assert_eq!(letters(&heard), (vec![b'b'], 0));
+        heard.told(CHILD, word(&[(b'a', 8), (b'b', 8)], 7), usize::MAX);
+        assert_eq!(letters(&heard), (vec![b'b'], 2));
     }
 }

@@ -101,6 +101,14 @@ impl Hosted {
         }
     }
 
+    /// An agent is done with a question of which nothing is kept any more.
+    pub fn forgotten(&mut self, agent: &Label, now: Micros) {
+        if let Some(one) = self.0.get_mut(agent) {
+            one.open = one.open.saturating_sub(1);
+            one.profile.heard(one.open, now);
+        }
+    }
+
     /// A message was READY `actual` after it was sent.
     pub fn learn(&mut self, agent: &Label, prediction: &Prediction, actual: Micros) {
         if let Some(one) = self.0.get_mut(agent) {

@@ -78,6 +78,7 @@ impl Kept {
 
     /// One of them is over; the oldest that is makes room for it.
     pub fn ended(&mut self, operation: OperationId) {
+        self.change(&operation, Running::shrink);
         self.over.push_back(operation);
         if self.over.len() > OVER_MAX
             && let Some(oldest) = self.over.pop_front()

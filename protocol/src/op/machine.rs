@@ -15,12 +15,12 @@ use super::census::Census;
 use super::gather;
 use super::hosted::Hosted;
 use super::kept::Kept;
+use super::kpi::{Counts, Span};
 use super::order::{Ask, QUESTION_BYTES_MAX, Request, Said as Told};
 use super::readings::Readings;
 use super::running::{For, Source};
 use super::{
-    AgentName, Input, OperationId, Order, Output, Question, Refusal, Select, WINDOW_MAX, When,
-    room_on,
+    AgentName, Input, OperationId, Order, Output, Question, Refusal, WINDOW_MAX, When, room_on,
 };
 use crate::ids::{Incarnation, Label, NodeId, Place};
 use crate::impedance::Weight;
@@ -66,6 +66,11 @@ impl Operations {
     /// How many words of others were not taken.
     pub fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// Takes up the measures of before this run: see [`super::kpi::Kpis::resume`].
+    pub fn resume(&mut self, rows: Vec<(Span, Counts)>, age: Micros) {
+        self.readings.kpis_mut().resume(rows, age);
     }
 
     /// The agents here and beneath, as far as is known.
@@ -259,14 +264,6 @@ impl Operations {
         Ok(())
     }
 
-    /// How many could be asked, a sample's size aside.
-    fn many(&self, select: &Select) -> u32 {
-        match &select.agent {
-            Some(agent) => u32::from(self.readings.registry().get(agent).is_some()),
-            None => self.census().count(select),
-        }
-    }
-
     /// Whether there is room on the lane: those below leave some for those above.
     fn has_lane(&self, request: &Request) -> bool {
         self.kept.under_way() < room_on(request.priority)
@@ -328,9 +325,10 @@ impl Operations {
     fn said(&mut self, from: NodeId, told: Told, now: Micros) -> bool {
         let source = Source::Child(from);
         let sound = told.answers.is_sound() && told.unready.is_sound();
-        let arrived = told.arrivals.as_ref().map_or(0, |it| it.messages());
+        let arrivals = told.arrivals.as_ref();
+        let sound = sound && arrivals.is_none_or(|it| it.is_sound(WINDOW_MAX));
         let many = told.answers.many() <= u64::from(told.part.ready)
-            && arrived <= u64::from(told.expected);
+            && arrivals.is_none_or(|it| it.sent() <= u64::from(told.expected));
         if !sound || !many {
             return false;
         }

@@ -3,11 +3,11 @@
 //! | file | what |
 //! |---|---|
 //! | `quorum.rs` | what a count of three states decides |
-//! | `gather.rs` | the count, until it is certain or the window closes |
-//! | `answers.rs` | equal answers together, and who is not ready |
+//! | `gather.rs` | the count, until it is certain or the window closes; `part.rs`: what one source says |
+//! | `answers.rs` | equal answers together, and who is not ready; `heard.rs`: those of one operation |
 //! | `order.rs` | what nodes say to each other about it |
 //! | `census.rs` | how many agents of which kind there are, and who of them is asked |
-//! | `machine.rs` | one node's part in it: down to the agents, and up again; `running.rs`: in one of them |
+//! | `machine.rs` | one node's part in it: down to the agents, and up again; `running.rs`: in one of them; `kept.rs`: all of them, by when they have something to do |
 //! | `carrying.rs` | a question at one node: whom it asks, and what its agents say |
 //! | `around.rs` | who stands around the node, and what it has beneath it |
 //! | `readings.rs` | what is known of each agent here and beneath |
@@ -28,6 +28,7 @@ mod kept;
 pub mod kpi;
 pub mod machine;
 pub mod order;
+mod part;
 pub mod quorum;
 pub mod readings;
 mod running;

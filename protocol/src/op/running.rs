@@ -229,6 +229,12 @@ impl Running {
         self.ends
     }
 
+    /// It is over: of who says no more only the count is kept.
+    pub fn shrink(&mut self) {
+        self.gather.fold(|it| matches!(it, Source::Agent(_)));
+        self.arriving.shrink();
+    }
+
     /// Bytes of answers that are kept.
     pub fn bytes(&self) -> usize {
         self.heard.bytes()
@@ -311,15 +317,27 @@ impl Running {
         false
     }
 
-    /// How near to T all were: those too that were asked and of which nobody can say it any more.
+    /// How near to T all were, so far: those too of which only a child that is gone could say it. Where
+    /// the window `is_over`, who is silent was lost to it.
+    fn table(&self, is_over: bool) -> Box<Table> {
+        let mut table = self.heard.arrivals(self.arriving.table(is_over));
+        for (source, expected, part) in self.gather.gone() {
+            if let (Source::Child(child), true) = (source, self.whom != Whom::Nodes) {
+                let known = self.heard.told_of(&child) + u64::from(part.skipped);
+                table.lose(u64::from(expected).saturating_sub(known));
+            }
+        }
+        table
+    }
+
+    /// The same when it is decided: those too of whom nobody said anything until the window was over.
     fn arrivals(&self, outcome: &Outcome, now: Micros) -> Box<Table> {
         let is_over = now >= self.ends;
-        let mut table = self.heard.arrivals(self.arriving.table(is_over));
+        let mut table = self.table(is_over);
         let tally = outcome.tally;
-        let open = if is_over { 0 } else { self.gather.open() };
-        let told = table.messages() + u64::from(tally.skipped) + open;
-        if self.whom != Whom::Nodes {
-            table.lose(tally.expected().saturating_sub(told));
+        let known = table.sent() + u64::from(tally.skipped);
+        if is_over && self.whom != Whom::Nodes {
+            table.lose(tally.expected().saturating_sub(known));
         }
         table
     }
@@ -331,14 +349,14 @@ impl Running {
 
     fn told(&self, operation: OperationId, now: Micros) -> Told {
         // This may be the last word that the parent counts.
-        let own = self.arriving.table(now + self.pace >= self.ends);
+        let is_over = now + self.pace >= self.ends;
         Told {
             operation,
             expected: u32::try_from(self.gather.expected()).unwrap_or(u32::MAX),
             part: self.gather.sum(),
             answers: self.heard.answers().cut(),
             unready: self.unready_so_far().cut(),
-            arrivals: Some(self.heard.arrivals(own)).filter(|it| it.messages() > 0),
+            arrivals: Some(self.table(is_over)).filter(|it| it.sent() > 0),
         }
     }
 

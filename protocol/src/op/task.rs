@@ -68,6 +68,11 @@ impl Task {
         }
     }
 
+    /// It is over, whoever answers yet.
+    pub fn close(&mut self) {
+        self.over = true;
+    }
+
     /// Who has tried, in order.
     pub fn tried(&self) -> &[AgentName] {
         &self.tried
@@ -110,6 +115,16 @@ mod tests {
         assert_eq!(task.attempt(all()), None, "it is over");
         assert_eq!(task.ended(0, Ended::Answered), Verdict::Late);
         assert_eq!(task.tried(), [agent(1), agent(2)]);
+    }
+
+    #[test]
+    fn what_comes_when_it_was_given_up_is_late_and_nobody_tries_again() {
+        let mut task = Task::default();
+        assert!(task.attempt([agent(1)]).is_some());
+        task.close();
+        assert_eq!(task.ended(1, Ended::Failed), Verdict::Nothing);
+        assert_eq!(task.ended(1, Ended::Answered), Verdict::Late);
+        assert_eq!(task.attempt([agent(2)]), None);
     }
 
     #[test]

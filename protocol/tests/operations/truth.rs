@@ -6,7 +6,9 @@ use chorus_protocol::arrival::reliability::{Outcome, Table};
 use chorus_protocol::ids::{Incarnation, NodeId};
 use chorus_protocol::impedance::State;
 use chorus_protocol::op::order::{Ask, Said as Told};
-use chorus_protocol::op::{Input, OperationId, Order, Output, Request, Select};
+use chorus_protocol::op::{
+    Input, OperationId, Order, Output, Request, Said, Select, WINDOW_MAX, When,
+};
 use chorus_protocol::units::Micros;
 
 use crate::mesh::{Does, Mesh, What, id, ready};
@@ -49,25 +51,31 @@ fn a_child_tells_of_no_more_arrivals_than_it_has_agents() {
     mesh.host(2, &[("e", &[], ready("yes", 400))]);
     mesh.run(Micros::from_millis(50));
     mesh.ask(Select::default(), Micros::from_millis(500));
-    let mut table = Table::default();
-    (0..2).for_each(|_| {
-        table.record(&Outcome {
-            confidence: 0.5,
-            error_us: Some(0),
-            is_hit: true,
-            idle: None,
+    let says = |mesh: &mut Mesh, messages: usize, idle: Micros| {
+        let mut table = Table::default();
+        (0..messages).for_each(|_| {
+            table.record(&Outcome {
+                confidence: 0.5,
+                error_us: Some(0),
+                is_hit: true,
+                idle: Some(idle),
+            });
         });
-    });
-    let lie = Told {
-        operation: operation(id(0)),
-        expected: 1,
-        part: Default::default(),
-        answers: Default::default(),
-        unready: Default::default(),
-        arrivals: Some(Box::new(table)),
+        let said = Told {
+            operation: operation(id(0)),
+            expected: 1,
+            part: Default::default(),
+            answers: Default::default(),
+            unready: Default::default(),
+            arrivals: Some(Box::new(table)),
+        };
+        mesh.give(0, Input::Order(id(1), Order::Said(said)));
+        mesh.nodes[0].as_ref().unwrap().refused()
     };
-    mesh.give(0, Input::Order(id(1), Order::Said(lie)));
-    assert_eq!(mesh.nodes[0].as_ref().unwrap().refused(), 1);
+    assert_eq!(says(&mut mesh, 2, Micros::ZERO), 1);
+    // Nobody holds for longer than the longest window.
+    assert_eq!(says(&mut mesh, 1, WINDOW_MAX + Micros(1)), 2);
+    assert_eq!(says(&mut mesh, 1, WINDOW_MAX), 2, "that can be");
 }
 
 #[test]
@@ -202,4 +210,26 @@ fn what_was_sent_to_a_node_that_dies_was_lost() {
     );
     assert_eq!((arrivals.messages(), arrivals.sent()), (2, 4));
     assert_eq!(arrivals.hit_rate(), Some(0.5));
+}
+
+#[test]
+fn those_of_a_dead_node_are_lost_though_it_is_decided_while_others_hold() {
+    let mut mesh = Mesh::new(&[None, Some(0), Some(1), Some(1)]);
+    let no = Does::Says(Said::Conflict("no".into()), 20);
+    let holding = ["a", "b", "c", "d"].map(|it| (it, &[][..], ready("yes", 1)));
+    let two = [("e", &[][..], no.clone()), ("f", &[], no)];
+    let agents: Vec<_> = holding.into_iter().chain(two).collect();
+    mesh.host(2, &agents);
+    mesh.host(3, &[("a", &[], Does::Hangs), ("b", &[], Does::Hangs)]);
+    mesh.run(Micros::from_secs(1));
+    let at = Micros::from_secs(1);
+    mesh.ask_when(Select::default(), Micros::from_millis(500), When::In(at));
+    mesh.later(Micros::from_millis(300), 3, What::Dies);
+    mesh.run(Micros::from_secs(9));
+    let (done, report) = mesh.report();
+    assert!(done < Micros::from_secs(2), "before T: {done:?}");
+    let (tally, arrivals) = (report.outcome.tally, &report.arrivals);
+    assert_eq!((tally.ready, tally.conflict, tally.transit), (0, 2, 6));
+    // Four hold, two have contradicted.
+    assert_eq!((arrivals.messages(), arrivals.sent()), (6, 8));
 }
