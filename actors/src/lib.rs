@@ -24,6 +24,7 @@ pub mod directory;
 mod door;
 mod durable;
 pub mod gossip;
+mod measures;
 pub mod memory;
 pub mod messages;
 pub mod node;

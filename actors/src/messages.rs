@@ -214,6 +214,8 @@ pub enum ToOperations {
     Tick,
     /// What does it look like?
     Inspect(oneshot::Sender<OperationsView>),
+    /// The node stops: keep what was measured, and say when that is done.
+    Save(oneshot::Sender<()>),
     /// What agents are there?
     Census(oneshot::Sender<Census>),
     /// What waits for people?

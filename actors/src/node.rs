@@ -28,15 +28,16 @@ use ractor::{Actor, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::conflicts::ConflictLog;
+use crate::measures::Measures;
 use crate::memory::realm::{self, Realms};
 use crate::memory::{self, MemoryHandle};
-use crate::messages::{Ring, ToDirectory, ToGossip};
+use crate::messages::{Ring, ToDirectory, ToGossip, ToOperations};
 use crate::operations::OperationsHandle;
 pub use crate::plan::{Plan, StartError};
 use crate::restore::{Findings, keep_beside, restore, take};
 use crate::snapshot::wait;
 use crate::store::StoreHandle;
-use crate::supervisor::{Fatal, Supervisor, carry, home_lost, tick};
+use crate::supervisor::{Fatal, Supervisor, carry, home_lost, look_for_home, tick};
 use crate::transport::actor::TransportActor;
 use crate::transport::counters::Counters;
 use crate::transport::sockets::{self, Bound, CurveKeys, SocketsConfig};
@@ -117,6 +118,7 @@ impl Node {
         let network = tokio::task::spawn_blocking(|| Realms::start(settings)).await;
         let (network, events) = network.map_err(|e| StartError::Spawn(e.to_string()))??;
         let memory_at = network.address();
+        let measures = Measures::read(&restored.disk.store.reader());
         let conflicts = ConflictLog::start(&plan.home.conflicts(), &restored.disk.store.reader())?;
         let (store, store_thread) = store::start(restored.disk, fail.clone())
             .map_err(|e| StartError::Spawn(e.to_string()))?;
@@ -155,6 +157,8 @@ impl Node {
             run: incarnation,
             place: entry.place,
             agents: plan.agents,
+            measures,
+            store: store.clone(),
             epoch,
             ring: ring.clone(),
         };
@@ -296,10 +300,12 @@ impl Node {
     /// Resolves, with the reason, when the node cannot go on.
     pub async fn failed(&self) -> Fatal {
         let mut failure = self.failure.lock().await;
-        tokio::select! {
+        let why = tokio::select! {
             why = failure.recv() => why.unwrap_or(Fatal::Process("the supervisor is gone")),
-            lost = home_lost(&self.lock) => lost,
-        }
+            lost = home_lost(&self.lock) => return lost,
+        };
+        // What fails because its files are gone says so in fewer words than why they are.
+        look_for_home(&self.lock).await.unwrap_or(why)
     }
 
     /// The node's actors, for tests that break one on purpose.
@@ -307,11 +313,15 @@ impl Node {
         &self.ring
     }
 
-    /// Stops: stamps are saved, sockets closed, the store flushed.
+    /// Stops: stamps and measures are saved, sockets closed, the store flushed.
     pub async fn stop(self) {
         self.stopping.store(true, Ordering::Release);
         let (reply, saved) = oneshot::channel();
         if self.ring.gossip(ToGossip::Save(reply)).is_ok() {
+            let _ = wait(saved).await;
+        }
+        let (reply, saved) = oneshot::channel();
+        if self.ring.operations(ToOperations::Save(reply)).is_ok() {
             let _ = wait(saved).await;
         }
         self.supervisor.stop_children(None);

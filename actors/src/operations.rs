@@ -1,6 +1,8 @@
 //! The operations' actor: owns the machine by which questions reach agents and answers come
 //! back, and the agents of this node.
 
+mod handle;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,25 +12,28 @@ use chorus_protocol::ids::{Incarnation, Label, NodeId, Place};
 use chorus_protocol::impedance::faults::{Fault, Kind};
 use chorus_protocol::op::census::Census;
 use chorus_protocol::op::kpi::Kpis;
-use chorus_protocol::op::readings::Readings;
-use chorus_protocol::op::{Agent, Input, Operations, Output, Question};
+use chorus_protocol::op::{Agent, Input, Operations, Output};
 use chorus_protocol::units::Micros;
 use chorus_protocol::wire::message::Command;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::gossip::since;
+use crate::measures::Measures;
 use crate::messages::{Ring, ToOperations, ToTransport};
+use crate::store::StoreHandle;
 use crate::worker::human::Inbox;
 use crate::worker::{AgentPlan, Counts, Job, ToWorker, WorkerActor};
+pub use handle::{Look, OperationsHandle};
 
-/// What may wait for an asker: of progress only the newest matters, so more is dropped.
-const TOLD_MAX: usize = 64;
-/// So much of that is left for what matters.
+/// So much of what may wait for an asker is left for what matters.
 const TOLD_SPARE: usize = 8;
 /// Between two echoes to an agent, and how many it is sent at first, so that it is soon measured.
 const ECHO_EVERY: Duration = Duration::from_secs(5);
 const ECHOES_AT_FIRST: usize = 8;
+
+/// So many echoes lie between two times at which the measures are kept: a minute.
+const KEEP_EVERY: u32 = 12;
 
 /// What the actor needs.
 #[derive(Debug)]
@@ -41,6 +46,10 @@ pub struct Arguments {
     pub place: Place,
     /// The agents that it hosts.
     pub agents: Vec<AgentPlan>,
+    /// What was measured before.
+    pub measures: Measures,
+    /// Where that is kept.
+    pub store: StoreHandle,
     /// The origin of the monotonic clock.
     pub epoch: Instant,
     /// The other actors.
@@ -94,6 +103,10 @@ pub struct State {
     inbox: Inbox,
     /// What is escalated, and was said in the log.
     escalated: BTreeSet<(Kind, Place)>,
+    measures: Measures,
+    store: StoreHandle,
+    /// Echoes since the measures were kept.
+    echoes: u32,
     /// When a tick is on its way to come.
     wakes_at: Micros,
     epoch: Instant,
@@ -119,6 +132,8 @@ impl Actor for OperationsActor {
             workers.insert(plan.name, worker.await?.0);
         }
         let mut machine = Operations::new(arguments.me, arguments.run);
+        let mut measures = arguments.measures;
+        machine.resume(std::mem::take(&mut measures.rows), measures.age);
         let agents = arguments.agents.iter().map(|plan| Agent {
             name: plan.name,
             class: plan.class,
@@ -143,6 +158,9 @@ impl Actor for OperationsActor {
             counts,
             inbox,
             escalated: BTreeSet::new(),
+            measures,
+            store: arguments.store,
+            echoes: 0,
             wakes_at: Micros::NEVER,
             epoch: arguments.epoch,
             ring: arguments.ring,
@@ -169,6 +187,10 @@ impl Actor for OperationsActor {
                     worker.cast(ToWorker::Echo(Instant::now()))?;
                 }
                 state.escalate();
+                state.echoes += 1;
+                if state.echoes >= KEEP_EVERY {
+                    state.keep(|| ());
+                }
                 // Where nothing happens the history goes on all the same.
                 Input::Tick
             }
@@ -215,6 +237,12 @@ impl Actor for OperationsActor {
                 });
                 return Ok(());
             }
+            ToOperations::Save(reply) => {
+                state.keep(|| {
+                    let _ = reply.send(());
+                });
+                return Ok(());
+            }
             ToOperations::Census(reply) => {
                 let _ = reply.send(state.machine.census().clone());
                 return Ok(());
@@ -250,6 +278,24 @@ impl State {
             myself.send_after(after, || ToOperations::Tick);
         }
         Ok(())
+    }
+
+    /// Keeps the measures; calls `done` when they are durable, or could not be kept.
+    fn keep(&mut self, done: impl FnOnce() + Send + 'static) {
+        self.echoes = 0;
+        let kpis = self.machine.readings().kpis();
+        let Some(batch) = self.measures.batch(kpis) else {
+            return done();
+        };
+        self.store.update(
+            move |_| Ok((batch, ())),
+            move |kept| {
+                if let Err(why) = kept {
+                    tracing::debug!(why, "the measures could not be kept");
+                }
+                done();
+            },
+        );
     }
 
     /// Says in the log what somebody has to know, once.
@@ -305,63 +351,5 @@ impl State {
             }
         }
         Ok(())
-    }
-}
-
-/// The way to a node's operations.
-#[derive(Debug, Clone)]
-pub struct OperationsHandle(pub(crate) ActorRef<ToOperations>);
-
-impl OperationsHandle {
-    /// Asks; what becomes of it comes in the order in which it happens. Nothing comes from a
-    /// node that stops.
-    pub fn ask(&self, question: Question) -> mpsc::Receiver<Output> {
-        let (told, tells) = mpsc::channel(TOLD_MAX);
-        let _ = self.0.cast(ToOperations::Begin(Box::new(question), told));
-        tells
-    }
-
-    /// What waits for people here; `None` when the node is stopping.
-    pub async fn inbox(&self) -> Option<Inbox> {
-        let (reply, inbox) = oneshot::channel();
-        self.0.cast(ToOperations::Inbox(reply)).ok()?;
-        inbox.await.ok()
-    }
-
-    /// The operations as they stand; `None` when the node is stopping.
-    pub async fn view(&self) -> Option<OperationsView> {
-        let (reply, answer) = oneshot::channel();
-        self.0.cast(ToOperations::Inspect(reply)).ok()?;
-        answer.await.ok()
-    }
-
-    /// The agents here and beneath; `None` when the node is stopping.
-    pub async fn census(&self) -> Option<Census> {
-        let (reply, answer) = oneshot::channel();
-        self.0.cast(ToOperations::Census(reply)).ok()?;
-        answer.await.ok()
-    }
-
-    /// What `look` makes of what is known of each agent here and beneath; `None` when the node
-    /// is stopping.
-    pub async fn read<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Readings) -> T + Send + 'static,
-    ) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        let look = Look(Box::new(move |readings| {
-            let _ = reply.send(look(readings));
-        }));
-        self.0.cast(ToOperations::Read(look)).ok()?;
-        answer.await.ok()
-    }
-}
-
-/// What looks at the readings.
-pub struct Look(Box<dyn FnOnce(&Readings) + Send>);
-
-impl std::fmt::Debug for Look {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Look")
     }
 }

@@ -118,13 +118,19 @@ pub enum Fatal {
 pub(crate) async fn home_lost(lock: &Arc<Lock>) -> Fatal {
     loop {
         tokio::time::sleep(HOME_LOOK).await;
-        let held = lock.clone();
-        // A disk that hangs must not stop the runtime. A look that cannot be made is none.
-        let lost = tokio::task::spawn_blocking(move || held.is_lost()).await;
-        if lost.unwrap_or(false) {
-            return Fatal::Home(lock.path().to_owned());
+        if let Some(lost) = look_for_home(lock).await {
+            return lost;
         }
     }
+}
+
+/// Whether the home that `lock` holds is lost.
+pub(crate) async fn look_for_home(lock: &Arc<Lock>) -> Option<Fatal> {
+    let held = lock.clone();
+    // A disk that hangs must not stop the runtime. A look that cannot be made is none.
+    let lost = tokio::task::spawn_blocking(move || held.is_lost()).await;
+    lost.unwrap_or(false)
+        .then(|| Fatal::Home(lock.path().to_owned()))
 }
 
 /// Watches over the actors. ractor's own default would stop silently.
