@@ -3,14 +3,14 @@
 //! Each has a task of its own and a time by which it is over. When all places are taken the
 //! oldest makes room, so nobody who only holds connections open keeps others from being
 //! served: an honest caller is done in milliseconds. Who has [`Asked`] what takes longer is
-//! not sent away for others; they wait.
+//! not sent away for others; where too many have, one more is told so.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinSet};
@@ -21,7 +21,7 @@ const CONNECTIONS_MAX: usize = 64;
 /// Callers that may wait, each for an answer that takes its time: as many as memory takes
 /// writes at once. They have places of their own, so that a cut-off node whose writers all wait
 /// for a quorum still says how it is.
-const WAITING_MAX: usize = 256;
+pub const WAITING_MAX: usize = 256;
 /// How long one may take that has not asked for more.
 const SERVE_MAX: Duration = Duration::from_secs(5);
 /// How much longer one may take that has.
@@ -30,17 +30,44 @@ const ASKED_MAX: Duration = Duration::from_secs(330);
 const BREATH: Duration = Duration::from_millis(100);
 
 /// Whether a caller waits for an answer that takes its time.
-#[derive(Debug, Clone, Default)]
-pub struct Asked(Arc<AtomicBool>);
+#[derive(Debug, Clone)]
+pub struct Asked(Arc<Place>);
+
+#[derive(Debug)]
+struct Place {
+    is_said: AtomicBool,
+    /// How many wait.
+    waiting: Arc<AtomicUsize>,
+}
 
 impl Asked {
-    /// From now on it does. Whoever says so bounds the time himself.
-    pub fn say(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    fn new(waiting: &Arc<AtomicUsize>) -> Self {
+        let (is_said, waiting) = (AtomicBool::new(false), waiting.clone());
+        Self(Arc::new(Place { is_said, waiting }))
+    }
+
+    /// From now on it does, if there is a place for one more: said once. Whoever says so bounds the
+    /// time himself.
+    #[must_use]
+    pub fn say(&self) -> bool {
+        let has_place = self.0.waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX;
+        match has_place {
+            true => self.0.is_said.store(true, Ordering::Relaxed),
+            false => drop(self.0.waiting.fetch_sub(1, Ordering::Relaxed)),
+        }
+        has_place
     }
 
     fn is_said(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_said.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if *self.is_said.get_mut() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -52,6 +79,7 @@ where
 {
     let mut tasks = JoinSet::new();
     let mut oldest: VecDeque<(AbortHandle, Asked)> = VecDeque::new();
+    let waiting = Arc::new(AtomicUsize::new(0));
     loop {
         let accepted = tokio::select! {
             Some(_) = tasks.join_next() => continue,
@@ -69,7 +97,7 @@ where
                     // It ends at its next breath, and only then there is room.
                     tasks.join_next().await;
                 }
-                let asked = Asked::default();
+                let asked = Asked::new(&waiting);
                 let served = bounded(one(stream, asked.clone()), asked.clone());
                 oldest.push_back((tasks.spawn(served), asked));
             }
@@ -85,7 +113,7 @@ where
 /// Whether no place is left for one more.
 fn is_full(all: usize, places: &VecDeque<(AbortHandle, Asked)>) -> bool {
     let waits = |(task, asked): &&(AbortHandle, Asked)| asked.is_said() && !task.is_finished();
-    let waiting = places.iter().filter(waits).count().min(WAITING_MAX);
+    let waiting = places.iter().filter(waits).count();
     all.saturating_sub(waiting) >= CONNECTIONS_MAX
 }
 
@@ -99,9 +127,6 @@ async fn bounded(one: impl Future<Output = ()>, asked: Asked) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use tokio::sync::{Mutex, mpsc};
 
     use super::*;
@@ -153,8 +178,9 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_wait_for_long_keep_nobody_waiting() {
-        let (call, calls) = mpsc::channel::<bool>(256);
+        let (call, calls) = mpsc::channel::<bool>(512);
         let (served, mut done) = mpsc::channel::<()>(1);
+        let turned_away = Arc::new(AtomicUsize::new(0));
         let calls = Mutex::new(calls);
         let accept = || async {
             // The one before has said that it waits.
@@ -165,20 +191,22 @@ mod tests {
             }
         };
         let one = |waits: bool, asked: Asked| {
-            let served = served.clone();
+            let (served, turned_away) = (served.clone(), turned_away.clone());
             async move {
-                if waits {
-                    asked.say();
-                    std::future::pending::<()>().await;
+                match (waits, waits && asked.say()) {
+                    (true, true) => std::future::pending::<()>().await,
+                    (true, false) => drop(turned_away.fetch_add(1, Ordering::Relaxed)),
+                    (false, _) => drop(served.send(()).await),
                 }
-                let _ = served.send(()).await;
             }
         };
-        for _ in 0..2 * CONNECTIONS_MAX {
+        for _ in 0..WAITING_MAX + 2 * CONNECTIONS_MAX {
             call.send(true).await.expect("it is taken");
         }
         call.send(false).await.expect("it is taken");
         serves(serve("test", accept, one), &mut done).await;
+        let away = turned_away.load(Ordering::Relaxed);
+        assert_eq!(away, 2 * CONNECTIONS_MAX, "as many as there are no places");
     }
 
     #[tokio::test]
@@ -203,7 +231,7 @@ mod tests {
             async move {
                 match caller {
                     Caller::Waits => {
-                        asked.say();
+                        assert!(asked.say());
                         release.notified().await;
                         let _ = served.send(()).await;
                     }

@@ -8,6 +8,7 @@
 
 mod client;
 pub mod delegate;
+mod hearing;
 pub mod inbox;
 mod late;
 pub mod memory;
@@ -212,6 +213,16 @@ async fn send(write: &mut OwnedWriteHalf, line: &Value) -> bool {
     matches!(written.await, Ok(Ok(())))
 }
 
+/// The answer takes its time.
+fn wait(asked: &Asked) -> Result<(), Failure> {
+    if asked.say() {
+        return Ok(());
+    }
+    let many = connections::WAITING_MAX;
+    let message = format!("{many} callers of this node wait for their answers already");
+    Err(Failure::refused("busy", message).hint("ask again when some are answered"))
+}
+
 async fn handle(
     request: Request,
     asked: &Asked,
@@ -232,7 +243,7 @@ async fn handle(
         }
         Request::Health {} => Ok(vec![report::health(&snapshot().await?)]),
         Request::Checkpoint { ask } => {
-            asked.say();
+            wait(asked)?;
             let (home, roster) = (home.clone(), snapshot().await?.roster);
             let read = move || {
                 let mesh = mesh_of(roster.root());
@@ -253,17 +264,17 @@ async fn handle(
         }
         Request::Agents { ask } => operations::agents(ask, live).await,
         Request::Gather { ask } => {
-            asked.say();
+            wait(asked)?;
             operations::gather(ask, live, tell).await
         }
         Request::Inbox { ask } => inbox::answer(ask, live).await,
         Request::Delegate { ask } => {
-            asked.say();
+            wait(asked)?;
             delegate::delegate(ask, live, tell).await
         }
         Request::Kpi {} => operations::kpi(live).await,
         Request::Memory { ask } => {
-            asked.say();
+            wait(asked)?;
             memory::answer(ask, live, home).await
         }
     }

@@ -77,7 +77,7 @@ pub fn status(snapshot: &Snapshot) -> Value {
         "checkpoint": checkpoint(snapshot),
         "agents": {"active": active, "total": total, "mean_impedance_ms": operations.mean_ms},
         "faults": faults(snapshot),
-        "kpi": kpi::kpis(&operations.kpis, operations.now, operations.now),
+        "kpi": kpi::kpis(&operations.kpis, operations.now),
         "storage": storage(snapshot),
         "members": snapshot.roster.len(),
         "parent": view.parent.map(|node| name_of(snapshot, &node)),

@@ -215,3 +215,31 @@ fn a_command_that_ends_again_and_again_is_a_fault_that_is_escalated_and_gets_no_
     assert_eq!((exit, &done["agent"]), (0, &"s1/good".into()), "{done}");
     assert_eq!(done["attempt"], 1, "it was not tried: {done}");
 }
+
+#[test]
+fn what_was_measured_outlives_an_orderly_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let tables = "\n[[agent]]\nname = \"e\"\nkind = \"builtin\"\nrun = \"echo\"\ncount = 3\n";
+    let [mut operator, _host] = hosting(dir.path(), tables, 3);
+    let words = ["gather", "who?", "--at", "now", "--window", "10s"];
+    for _ in 0..4 {
+        let (exit, all) = ask(&operator, &words);
+        assert_eq!((exit, counts(&all)), (0, [3, 3, 0, 0, 0]), "{all}");
+    }
+    let measured = |operator: &Process| {
+        let (exit, kpi) = ask(operator, &["kpi"]);
+        assert_eq!(exit, 0, "{kpi}");
+        let rows = kpi["kpis"].as_array().unwrap();
+        let of = |name| rows.iter().find(|it| it["name"] == name).unwrap()["of"].clone();
+        (of("coordination_success"), of("window_hits"))
+    };
+    assert_eq!(measured(&operator), (4.into(), 12.into()));
+    operator.terminate();
+    operator.start();
+    assert_eq!(measured(&operator), (4.into(), 12.into()));
+    until("its agents are known again", PATIENCE, || {
+        ask(&operator, &["agents"]).1["total"] == 3
+    });
+    ask(&operator, &words);
+    assert_eq!(measured(&operator), (5.into(), 15.into()));
+}

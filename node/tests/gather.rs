@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::{Post, Process, enrol, found, until, whole};
@@ -99,6 +99,21 @@ fn a_question_reaches_all_agents_and_the_count_is_whole_when_a_node_dies() {
     let machine = texts.iter().find(|it| it.starts_with('{')).unwrap();
     let machine: Value = serde_json::from_str(machine).unwrap();
     assert!(machine["memory_kb"].as_u64() > Some(0), "{machine}");
+
+    // Where nobody is owed nobody is waited for, and what no agent could be given is no task.
+    let began = Instant::now();
+    let (exit, _) = ask(&nodes[0], &words(&["--late", "100s"]));
+    assert_eq!(exit, 0);
+    assert!(
+        began.elapsed() < Duration::from_secs(50),
+        "all had answered"
+    );
+    let (exit, long) = ask(&nodes[0], &["delegate", &"x".repeat(40_000)]);
+    assert_eq!((exit, &long["code"]), (2, &"too_large".into()), "{long}");
+    let (_, status) = ask(&nodes[0], &["status"]);
+    let tasks = format!("own/{}/task/", status["node"].as_str().unwrap());
+    let (_, tasks) = ask(&nodes[0], &["memory", "ls", &tasks]);
+    assert_eq!(tasks["keys"].as_array().map(Vec::len), Some(0), "{tasks}");
 
     // Only those that can; only those beneath; nobody.
     let (exit, text) = ask(&nodes[0], &words(&["--capability", "text"]));

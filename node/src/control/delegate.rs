@@ -2,27 +2,32 @@
 //! node's own before it is taken, so `chorus timeline own/NAME/task/` tells the story, and the effect is written
 //! once.
 
+mod candidates;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use chorus_actors::operations::OperationsHandle;
-use chorus_protocol::ids::{AgentName, Label};
-use chorus_protocol::impedance::{Class, Need, State};
-use chorus_protocol::op::answers::Why;
+use chorus_protocol::ids::Label;
+use chorus_protocol::impedance::Class;
+use chorus_protocol::op::answers::{Answers, Why};
+use chorus_protocol::op::census::Census;
 use chorus_protocol::op::gather::Config;
-use chorus_protocol::op::readings::Readings;
+use chorus_protocol::op::order::QUESTION_BYTES_MAX;
 use chorus_protocol::op::task::{ATTEMPTS_MAX, Ended, Task, Verdict};
 use chorus_protocol::op::{
-    OperationId, Output, Priority, Question, Request, Select, Verb, WINDOW_MAX, When,
+    OperationId, Output, Priority, Question, Refusal, Request, Select, Verb, WINDOW_MAX, When,
 };
 use chorus_protocol::trust::roster::Roster;
 use chorus_protocol::units::Micros;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
+use super::hearing::{Newest, pass_on};
 use super::memory::name;
+use super::operations::refused;
 use super::stopping;
 use super::story::{Story, answer_row, beginning, fresh};
 use crate::error::{Failure, exit};
@@ -30,10 +35,14 @@ use crate::live::Live;
 
 /// Words on attempts that may wait.
 const WORDS_MAX: usize = 64;
+/// Tasks under way.
+const TASKS_MAX: usize = 256;
+static PLACES: Semaphore = Semaphore::const_new(TASKS_MAX);
 /// Between two looks for agents that are not there.
 const AWAY: Duration = Duration::from_millis(500);
-/// How long agents that were given up are still heard.
+/// How long agents that were given up are still heard, and of which tasks.
 const LATE: Duration = Duration::from_secs(3_600);
+static HEARD: Newest = Newest::new();
 
 /// A task, as it crosses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,13 +94,22 @@ pub async fn delegate(
     live: &Live,
     tell: mpsc::Sender<Value>,
 ) -> Result<Vec<Value>, Failure> {
+    let operations = live.operations().ok_or_else(stopping)?.clone();
+    if ask.task.len() > QUESTION_BYTES_MAX {
+        let too_large = Refusal::TooLarge(ask.task.len());
+        return Err(refused(too_large, &Census::default()));
+    }
+    let Ok(place) = PLACES.try_acquire() else {
+        let message = format!("{TASKS_MAX} tasks are under way");
+        return Err(Failure::refused("busy", message).hint("ask again when some are over"));
+    };
     let snapshot = live.snapshot().await.ok_or_else(stopping)?;
     let (reply, answer) = oneshot::channel();
     let (words, heard) = mpsc::channel(WORDS_MAX);
     let timeout = Duration::from_millis(ask.timeout_ms).min(Duration::from_micros(WINDOW_MAX.0));
     let began = Instant::now();
     let errand = Errand {
-        operations: live.operations().ok_or_else(stopping)?.clone(),
+        operations,
         story: Story {
             memory: live.memory().ok_or_else(stopping)?.clone(),
             me: snapshot.me.node,
@@ -107,6 +125,8 @@ pub async fn delegate(
         last: ask.after.as_ref().map(|it| it.last),
         words: Some(words),
         reply: Some(reply),
+        place: Some(place),
+        looks_at: None,
         tell,
         ask,
     };
@@ -115,7 +135,7 @@ pub async fn delegate(
     Ok(vec![effect])
 }
 
-/// A task under way. It ends when it is over and nobody can be late any more.
+/// A task under way.
 struct Errand {
     ask: Delegate,
     operations: OperationsHandle,
@@ -130,7 +150,11 @@ struct Errand {
     last: Option<OperationId>,
     /// Where what becomes of attempts is said, until there are no more of them.
     words: Option<mpsc::Sender<(u32, Output)>>,
+    /// Until it is over.
     reply: Option<oneshot::Sender<Result<Value, Failure>>>,
+    place: Option<SemaphorePermit<'static>>,
+    /// When it looks again for agents that are not there.
+    looks_at: Option<Instant>,
     tell: mpsc::Sender<Value>,
 }
 
@@ -144,17 +168,23 @@ impl Errand {
             return self.end(Err(why));
         }
         self.next().await;
-        loop {
-            let until = match self.reply {
-                Some(_) => self.until,
-                None => self.until + LATE,
-            };
-            match timeout_at(until, heard.recv()).await {
+        while self.reply.is_some() {
+            let wakes_at = self.looks_at.unwrap_or(self.until).min(self.until);
+            match timeout_at(wakes_at, heard.recv()).await {
                 Ok(Some((fence, word))) => self.hear(fence, word).await,
                 Ok(None) => return,
-                Err(_) if self.reply.is_some() => self.give_up("timeout").await,
-                Err(_) => return,
+                Err(_) if Instant::now() < self.until => self.next().await,
+                Err(_) => self.give_up(self.timeout()).await,
             }
+        }
+        HEARD.add(tokio::spawn(self.hear_on(heard)).abort_handle());
+    }
+
+    /// Who was given up may finish all the same. It ends when nobody can any more.
+    async fn hear_on(mut self, mut heard: mpsc::Receiver<(u32, Output)>) {
+        let until = Instant::now() + LATE;
+        while let Ok(Some((fence, word))) = timeout_at(until, heard.recv()).await {
+            self.hear(fence, word).await;
         }
     }
 
@@ -166,16 +196,17 @@ impl Errand {
                 let why = named.map_or("it is lost".to_owned(), |it| reason(&it.1));
                 (report.answers, why)
             }
-            Output::Late(_, _, answers) => (answers, String::new()),
+            Output::Late(_, _, answers) if !answers.groups.is_empty() => (answers, String::new()),
             Output::Began(_, operation, _) => {
                 self.first.get_or_insert(operation);
                 self.last = Some(operation);
                 return;
             }
+            // It has gone since it was chosen.
+            Output::Refused(_, why @ Refusal::Nobody) => (Answers::default(), why.to_string()),
             // It was not even asked: that is no fault of the agent's.
             Output::Refused(_, why) => {
-                return self.end(Err(Failure::refused("busy", why.to_string())
-                    .hint("ask again when some operations are over")));
+                return self.give_up(refused(why, &Census::default())).await;
             }
             _ => return,
         };
@@ -229,20 +260,18 @@ impl Errand {
         }
     }
 
-    /// Gives it to the next best.
+    /// Gives it to the next best, or looks again soon where that one is not there.
     async fn next(&mut self) {
-        let (fence, agent, last) = loop {
-            let (candidates, away) = self.candidates().await;
-            let fresh = candidates
-                .iter()
-                .filter(|it| !self.task.tried().contains(it));
-            let last = fresh.count() < 2 && !away;
-            match self.task.attempt(candidates) {
-                Some((fence, agent)) => break (fence, agent, last),
-                // They may come back.
-                None if away && Instant::now() < self.until => sleep(AWAY).await,
-                None => return self.give_up("nobody").await,
+        self.looks_at = None;
+        let (candidates, away) = self.candidates().await;
+        let last = candidates.len() < 2 && !away;
+        let Some((fence, agent)) = self.task.attempt(candidates) else {
+            if !away || self.task.tried().len() == ATTEMPTS_MAX {
+                return self.give_up(self.nobody()).await;
             }
+            // The others are still heard until then.
+            self.looks_at = Some(Instant::now() + AWAY);
+            return;
         };
         let given = json!({"attempt": fence, "agent": self.who(fence)});
         if let Err(why) = self
@@ -274,103 +303,44 @@ impl Errand {
             },
             when: When::Now,
         };
-        let mut told = self.operations.ask(question);
-        let words = self.words.clone();
-        tokio::spawn(async move {
-            while let Some((words, word)) = words.as_ref().zip(told.recv().await) {
-                if words.send((fence, word)).await.is_err() {
-                    return;
-                }
-            }
-        });
-    }
-
-    /// Those that could do it, the best first, and whether others could that are not there. Who
-    /// mostly fails comes last.
-    async fn candidates(&self) -> (Vec<AgentName>, bool) {
-        let (to, up_to) = (self.ask.to.clone(), self.ask.up_to_ms);
-        let named = match &to {
-            To::Agent(node, agent) => {
-                let member = self.roster.members().find(|it| it.entry.name == *node);
-                member.map(|it| AgentName {
-                    node: it.entry.node,
-                    agent: *agent,
-                })
-            }
-            _ => None,
-        };
-        let look = move |readings: &Readings| {
-            let registry = readings.registry();
-            let able = |capabilities: &[Label], class: Option<Class>| {
-                let need = Need {
-                    capabilities,
-                    class,
-                    z_ms_max: up_to,
-                };
-                let best = registry.best(2 * ATTEMPTS_MAX, need);
-                let mut best: Vec<AgentName> = best.into_iter().map(|it| it.agent).collect();
-                let fails = |agent: &AgentName| {
-                    let reading = registry.get(agent);
-                    reading.is_some_and(|it| it.reliability.is_some_and(|it| it < 0.5))
-                };
-                best.sort_by_key(fails);
-                let away = registry.iter().any(|(_, it)| {
-                    let alike = class.map_or(!it.class.is_human(), |class| class == it.class);
-                    let can = |capability| it.capabilities.contains(capability);
-                    alike && it.state == State::Offline && capabilities.iter().all(can)
-                });
-                (best, away)
-            };
-            match to {
-                To::Best => able(&[], None),
-                To::Class(class) => able(&[], Some(class)),
-                To::Capability(it) => able(&[it], None),
-                To::Agent(..) => {
-                    let known = named.and_then(|it| Some((it, registry.get(&it)?)));
-                    let there = known.filter(|it| it.1.is_live()).map(|it| it.0);
-                    (
-                        there.into_iter().collect(),
-                        known.is_some() && there.is_none(),
-                    )
-                }
-            }
-        };
-        self.operations.read(look).await.unwrap_or_default()
+        if let Some(words) = self.words.clone() {
+            let told = self.operations.ask(question);
+            tokio::spawn(pass_on(fence, told, words));
+        }
     }
 
     /// It failed for good.
-    async fn give_up(&mut self, code: &str) {
-        let failed = json!({"attempts": self.failures, "why": code});
+    async fn give_up(&mut self, failure: Failure) {
+        let failed = json!({"attempts": self.failures, "why": failure.code});
         let written = self.story.write("failed", failed).await;
-        let failure = match code {
-            "timeout" => {
-                let message = format!("nobody has done it within {} ms", self.ask.timeout_ms);
-                Failure::new(exit::TIMEOUT, code, message)
-                    .hint("give it a larger --timeout; `chorus timeline` tells who tried")
-            }
-            _ if self.failures.is_empty() => {
-                let message = "no agent beneath this node can be given that";
-                Failure::usage(code, message).hint("`chorus agents --all` shows them")
-            }
-            _ => {
-                let last = self.failures.last().map(|it| it["why"].to_string());
-                let message = format!(
-                    "{} tried, and nobody is left; the last: {}",
-                    self.failures.len(),
-                    last.unwrap_or_default()
-                );
-                Failure::failed("lost", message).hint(format!(
-                    "chorus timeline {} tells the story",
-                    self.story.key("")
-                ))
-            }
-        };
         self.end(written.and(Err(failure)));
+    }
+
+    fn timeout(&self) -> Failure {
+        let message = format!("nobody has done it within {} ms", self.ask.timeout_ms);
+        Failure::new(exit::TIMEOUT, "timeout", message)
+            .hint("give it a larger --timeout; `chorus timeline` tells who tried")
+    }
+
+    fn nobody(&self) -> Failure {
+        let Some(last) = self.failures.last() else {
+            let message = "no agent beneath this node can be given that";
+            return Failure::usage("nobody", message).hint("`chorus agents --all` shows them");
+        };
+        let many = self.failures.len();
+        let message = format!(
+            "{many} tried, and nobody is left; the last: {}",
+            last["why"]
+        );
+        let story = self.story.key("");
+        Failure::failed("lost", message).hint(format!("chorus timeline {story} tells the story"))
     }
 
     /// Tells whoever asked how it ended. No more attempts are made.
     fn end(&mut self, how: Result<Value, Failure>) {
+        self.task.close();
         self.words = None;
+        self.place = None;
         if let Some(reply) = self.reply.take() {
             // Whoever asked may have gone; the record stands.
             let _ = reply.send(how);

@@ -1,8 +1,7 @@
 //! Late: what agents say of a question that was decided without them. It is kept as one record of
 //! this node's own, `own/NODE/operation/RUN-NUMBER/late`, that grows as they come.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chorus_actors::operations::OperationsHandle;
@@ -12,17 +11,16 @@ use chorus_protocol::op::{Output, Report};
 use chorus_protocol::trust::roster::Roster;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
+use super::hearing::Newest;
 use super::memory::name;
 use super::story::{Story, answer_row_within, beginning_within};
 use crate::report::operations::Late;
 
-/// How long they are heard, and of how many questions, the newest.
+/// How long they are heard, and of which questions.
 const LATE: Duration = Duration::from_secs(3_600);
-const HEARD_MAX: usize = 128;
-static HEARD: Mutex<Newest> = Mutex::new(Newest(VecDeque::new()));
+static HEARD: Newest = Newest::new();
 /// Bytes of answers in one record, which holds 12 KiB.
 const ROWS_BYTES_MAX: usize = 9 * 1024;
 /// What is left of each, with what is said of it beside.
@@ -72,22 +70,7 @@ pub fn keep(decided: Decided, mut late: Late, mut told: mpsc::Receiver<Output>) 
             }
         }
     });
-    let mut heard = HEARD.lock().unwrap_or_else(PoisonError::into_inner);
-    heard.add(hearing.abort_handle());
-}
-
-/// Those that are heard, the oldest first.
-struct Newest(VecDeque<AbortHandle>);
-
-impl Newest {
-    /// One more; where that is too many, the oldest is heard no longer.
-    fn add(&mut self, hearing: AbortHandle) {
-        self.0.retain(|it| !it.is_finished());
-        self.0.push_back(hearing);
-        if self.0.len() > HEARD_MAX {
-            self.0.pop_front().inspect(AbortHandle::abort);
-        }
-    }
+    HEARD.add(hearing.abort_handle());
 }
 
 impl Decided {
@@ -152,29 +135,7 @@ fn diverges(differs: bool, its: Option<Digest>, usual: Option<Digest>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-
     use super::*;
-
-    #[tokio::test]
-    async fn the_newest_questions_are_heard_and_those_that_are_done_take_no_place() {
-        let mut newest = Newest(VecDeque::new());
-        let done = tokio::spawn(async {});
-        newest.add(done.abort_handle());
-        done.await.unwrap();
-        let mut hearing: Vec<_> = (0..=HEARD_MAX)
-            .map(|_| tokio::spawn(pending::<()>()))
-            .collect();
-        for it in &hearing[..HEARD_MAX] {
-            newest.add(it.abort_handle());
-        }
-        tokio::task::yield_now().await;
-        assert!(hearing.iter().all(|it| !it.is_finished()));
-        newest.add(hearing[HEARD_MAX].abort_handle());
-        let oldest = hearing.remove(0);
-        assert!(oldest.await.unwrap_err().is_cancelled());
-        assert!(hearing.iter().all(|it| !it.is_finished()));
-    }
 
     #[test]
     fn only_another_answer_of_another_context_is_a_divergence() {

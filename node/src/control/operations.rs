@@ -72,7 +72,7 @@ pub enum At {
     Now,
     /// In so many milliseconds.
     InMs(u64),
-    /// At the first T at which most can, the window's end no later than in so many milliseconds.
+    /// At the first T at which most can, no later than in so many milliseconds.
     AutoWithinMs(u64),
 }
 
@@ -260,15 +260,13 @@ pub async fn gather(
     };
     let mut late = Late::default();
     let until = Instant::now() + Duration::from_millis(late_ms);
+    // Who has contradicted or was not asked is not late.
     while late_ms > 0
+        && late.many < report.outcome.tally.transit
         && let Ok(Some(word)) = timeout_at(until, told.recv()).await
     {
         if let Output::Late(_, many, answers) = word {
             late.more(many, answers);
-        }
-        let tally = report.outcome.tally;
-        if u64::from(late.many) + u64::from(tally.ready) >= tally.expected() {
-            break;
         }
     }
     let roster = live.roster().await.ok_or_else(stopping)?;
@@ -321,7 +319,7 @@ pub async fn kpi(live: &Live) -> Result<Vec<Value>, Failure> {
     let now = operations.view().await.ok_or_else(stopping)?.now;
     let kpis = operations.read(|it| it.kpis().clone()).await;
     let kpis = kpis.ok_or_else(stopping)?;
-    let mut rows = report_kpi::kpis(&kpis, now, now);
+    let mut rows = report_kpi::kpis(&kpis, now);
     rows.push(json!({ "reliability": report_kpi::reliability(&kpis, now) }));
     Ok(rows)
 }
@@ -335,7 +333,7 @@ pub(super) fn handle(live: &Live) -> Result<&OperationsHandle, Failure> {
     live.operations().ok_or_else(stopping)
 }
 
-fn refused(why: Refusal, census: &Census) -> Failure {
+pub fn refused(why: Refusal, census: &Census) -> Failure {
     let message = why.to_string();
     match why {
         Refusal::Nobody if census.agents() == 0 => Failure::usage("nobody", message).hint(

@@ -39,7 +39,7 @@ pub(super) fn agents(registry: &mut Registry, snapshot: &Snapshot) {
         "Clusters with such a fault, or nodes that do not acknowledge",
         faults,
     );
-    let rows = report::kpi::kpis(&operations.kpis, operations.now, operations.now);
+    let rows = report::kpi::kpis(&operations.kpis, operations.now);
     let values: Family<[(&str, String); 2], Gauge<f64, AtomicU64>> = Family::default();
     let cases: Family<[(&str, String); 2], Gauge<f64, AtomicU64>> = Family::default();
     for row in &rows {

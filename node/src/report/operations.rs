@@ -15,9 +15,10 @@ use chorus_protocol::units::Micros;
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-/// Groups of answers, and agents that are not ready, of one answer: a line each.
-const GROUPS_MAX: usize = 400;
-const NAMED_MAX: usize = 400;
+/// Groups of answers in time, late ones, and agents that are not ready, of one answer: a line each.
+const GROUPS_MAX: usize = 300;
+const NAMED_MAX: usize = 300;
+const _: () = assert!(1 + 2 * GROUPS_MAX + NAMED_MAX <= crate::control::LINES_MAX);
 /// The longest answer as text, with what JSON puts before some letters.
 const TEXT_BYTES_MAX: usize = 48 * 1024;
 
@@ -334,7 +335,10 @@ mod tests {
             report: &report,
             window: Micros(1),
             population: 9,
-            late: &Late::default(),
+            late: &Late {
+                many: 2_005,
+                answers: report.answers.clone(),
+            },
             late_key: "own/op/operation/1-1/late".into(),
         };
         let lines = told.lines(NodeId::short);
@@ -342,7 +346,7 @@ mod tests {
         let longest = lines.iter().map(|it| it.to_string().len()).max();
         assert!(longest < Some(LINE_BYTES_MAX as usize), "{longest:?}");
         let told = [&lines[0]["left_out"], &lines[0]["unnamed"]];
-        assert_eq!(told, [&Value::from(1_205), &Value::from(605)]);
+        assert_eq!(told, [&Value::from(1_405), &Value::from(705)]);
         let text = answer_row("ä\n".as_bytes());
         assert_eq!(text, json!({"answer": "ä\n"}));
     }

@@ -25,7 +25,7 @@ const UNKNOWN: u32 = 8;
 /// The window around T, and the longest that a question waits for its last answer, in ms.
 const WINDOW_MS: u64 = 500;
 const PATIENT_MS: u64 = 20_000;
-/// How long a question may take from then to the end of its window.
+/// How far from then T may lie.
 const LIMIT_MS: u64 = 10_000;
 const AT_T: &str = "together at T";
 /// One question in so many meets another that was asked just before it.

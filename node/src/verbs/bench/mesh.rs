@@ -12,13 +12,12 @@ use crate::error::Failure;
 use crate::verbs::demo::agents::{Kinds, Wanted, put, until_known};
 use crate::verbs::demo::cast::Seat;
 use crate::verbs::demo::mesh::Mesh;
+use crate::verbs::operations::cascade::PARALLEL;
 
 /// How long the mesh may take until all agents are known.
 const KNOWN_MAX: Duration = Duration::from_secs(120);
 /// Questions before those that count.
 const WARM_UP: u32 = 10;
-/// The window of a cascade in ms, and of a thousand how many must be ready.
-const CASCADE: (u64, u32) = (1_000, 900);
 /// The window of a question in ms that waits for every answer.
 const PATIENT_MS: u64 = 30_000;
 
@@ -82,7 +81,7 @@ fn seats(hosts: usize) -> Vec<Seat> {
 
 async fn measure(mesh: &mut Mesh, args: &MeshArgs) -> Result<Value, Failure> {
     let hosts = mesh.players.len() - 1;
-    let cascade = |ask: &mut Ask| (ask.window_ms, ask.minimum) = CASCADE;
+    let cascade = |ask: &mut Ask| (ask.window_ms, ask.minimum) = PARALLEL;
     let all = |ask: &mut Ask| (ask.window_ms, ask.patient) = (PATIENT_MS, true);
     let at_t = |ask: &mut Ask| (ask.at, ask.window_ms) = (At::AutoWithinMs(5_000), 500);
     series(mesh, WARM_UP, &all).await?;

@@ -9,7 +9,7 @@ use crate::cli::operations::{CascadeArgs, CascadeOrder};
 use crate::error::{Failure, exit};
 
 /// All at once (MESH-30K, 3.3): the window in ms, and of a thousand how many must be ready.
-const PARALLEL: (u64, u32) = (1_000, 900);
+pub const PARALLEL: (u64, u32) = (1_000, 900);
 /// Tier after tier: its name, the window in ms, and of a thousand how many must confirm.
 const WAVE: [(&str, Option<u8>, u64, u32); 3] = [
     ("sectors", Some(1), 200, 980),

@@ -4,7 +4,7 @@
 mod agents;
 mod ask;
 mod broadcast;
-mod cascade;
+pub mod cascade;
 mod delegate;
 mod gather;
 mod kpi;
@@ -76,8 +76,14 @@ fn end(ctx: &Context, report: &Value, words: &str) -> Result<(), Failure> {
         "{} of {} agents are ready",
         report["ready"], report["expected"]
     );
-    let failure = Failure::new(exit::PARTIAL, "partial", message)
-        .hint("ask again with a larger --window, or with a smaller --minimum");
+    let some = |state: &str| report[state].as_u64() > Some(0);
+    let hint = match (some("skipped"), some("conflict"), some("transit")) {
+        (true, ..) => "who was skipped needs a later T (--at, --limit), or none (--at now)",
+        (_, true, _) => "see who contradicts, and why, above",
+        (.., true) => "who is in transit may need more time (--window), or has failed: see above",
+        _ => "see above",
+    };
+    let failure = Failure::new(exit::PARTIAL, "partial", message).hint(hint);
     ctx.answer_failed(report, words, failure)
 }
 
