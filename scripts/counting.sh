@@ -5,7 +5,8 @@ passed=0 failed=0 skipped=0 failures=
 
 # counted LOG COMMAND...: runs it, its whole output in LOG, and adds to the sums. Sets
 # `code`, `ok`, `bad`, `missed` and `took` of this one. A command with cargo's own sums
-# counts by them, another as one; exit 77 means that it could not run here and has said why.
+# counts by them, another as one; exit 77 means that it could not run here and has said why,
+# 124 that `timeout` ended it.
 counted() {
     local log=$1 begun=$SECONDS
     shift
@@ -27,6 +28,7 @@ counted() {
     fi
     if [ "$bad" -gt 0 ]; then
         failures+=$'\n'"${log##*/}"$'\n'$(failing "$log" | tr -d '\0')
+        [ "$code" != 124 ] || failures+=$'\n'$(unended "$log" | tr -d '\0')
     fi
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + missed))
     took=$((SECONDS - begun))
@@ -52,6 +54,17 @@ failing() {
     else
         tail -n 25 "$1"
     fi
+}
+
+# unended LOG: what a command was at when its time was over.
+unended() {
+    echo "the time was over"
+    grep -E '^     Running ' "$1" | tail -n 1
+    awk '
+        / has been running for over / { at[$2] }
+        /^test .* \.\.\. (ok|FAILED)/ { delete at[$2] }
+        END { for (name in at) print "       not ended: " name }
+    ' "$1"
 }
 
 # The last lines of a gate, with what failed where somebody sees it who has only the end;

@@ -97,7 +97,9 @@ if $quick; then
 else
     # Only root can make network namespaces; for anybody else those tests skip.
     [ "$(id -u)" != 0 ] || need_packages iproute2 nftables
-    step tests cargo test "${locked[@]}" --workspace --no-fail-fast -- --show-output
+    # A test that hangs is named, and what comes after it still runs.
+    step tests timeout --kill-after=10 2400 \
+        cargo test "${locked[@]}" --workspace --no-fail-fast -- --show-output
     step stranger stranger_joins
     step drill drill namespaces
     step containers compose_drill
