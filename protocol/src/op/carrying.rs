@@ -24,28 +24,6 @@ pub(super) struct Errand {
     pub config: gather::Config,
 }
 
-/// Who was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whom {
-    /// All agents.
-    All,
-    /// Some of them.
-    Some,
-    /// Nodes, to confirm that they are there.
-    Nodes,
-}
-
-impl Whom {
-    /// Whom a selection means.
-    pub fn of(select: &Select) -> Self {
-        match select.tier {
-            Some(_) => Whom::Nodes,
-            None if *select == Select::default() => Whom::All,
-            None => Whom::Some,
-        }
-    }
-}
-
 impl Operations {
     /// Passes the question on to all agents here and beneath, or to as many as were chosen.
     pub(super) fn carry_out(&mut self, errand: Errand, now: Micros, out: &mut Vec<Output>) {
@@ -69,7 +47,8 @@ impl Operations {
         }
         let mut sources: Vec<(Source, u32)> =
             agents.iter().map(|it| (Source::Agent(*it), 1)).collect();
-        if select.tier == Some(0) {
+        let confirms = select.tier == Some(0);
+        if confirms {
             sources.push((Source::Node, 1));
         }
         ask.select = beneath;
@@ -93,12 +72,12 @@ impl Operations {
             whose,
             Arc::new(ask.request),
             arriving,
-            Whom::of(&select),
+            select,
             config,
             sources,
             now,
         );
-        if select.tier == Some(0) {
+        if confirms {
             running.count(Source::Node, Part::READY, now);
         }
         for Skip {

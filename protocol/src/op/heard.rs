@@ -102,6 +102,16 @@ impl Heard {
         }
     }
 
+    /// A child is gone, and the way to these agents with it.
+    pub fn gone(&mut self, child: NodeId, its: impl Iterator<Item = AgentName>) {
+        let lost = its.map(|it| (it, Why::lost("its node, or one on the way to it, is gone")));
+        let unready = Unready {
+            named: lost.collect(),
+            more: 0,
+        };
+        self.unready.insert(child, unready.cut());
+    }
+
     /// Of the room that there is, what this operation may take.
     fn room(&self, room: usize) -> usize {
         match self.closed {

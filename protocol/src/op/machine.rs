@@ -10,8 +10,8 @@
 //! parent may ask, and only a child that was asked is heard.
 
 use super::around::Around;
-use super::carrying::{Errand, Whom};
-use super::census::Census;
+use super::carrying::Errand;
+use super::census::{Census, Kind};
 use super::gather;
 use super::hosted::Hosted;
 use super::kept::Kept;
@@ -130,8 +130,9 @@ impl Operations {
                     self.readings.comes(child, self.me, now);
                 }
                 for child in self.around.stand(parent, children) {
+                    let its = self.readings.live(child);
                     self.readings.gone(child, now);
-                    self.gone(child, now);
+                    self.gone(child, &its, now);
                 }
             }
             Input::Delay(delay) => self.around.set_delay(delay),
@@ -190,11 +191,10 @@ impl Operations {
         }
     }
 
-    fn gone(&mut self, child: NodeId, now: Micros) {
+    /// A child is gone, and the way to `its` agents with it.
+    fn gone(&mut self, child: NodeId, its: &[(AgentName, Kind)], now: Micros) {
         for operation in self.kept.ids() {
-            // Of an operation that it was not asked in it is a stranger.
-            let gone = gather::Input::Gone(Source::Child(child));
-            self.kept.change(&operation, |it| it.input(gone, now));
+            self.kept.change(&operation, |it| it.gone(child, its, now));
         }
     }
 
@@ -362,14 +362,14 @@ impl Operations {
                 }
                 running.release(now);
                 let over = running.tell(operation, now, out);
-                (over, running.whom, running.is_cascade())
+                (over, running.is_for_agents(), running.is_cascade())
             });
-            let Some((over, whom, cascade)) = told else {
+            let Some((over, for_agents, cascade)) = told else {
                 continue;
             };
             for told in &out[said..] {
                 if let Output::Done(_, report) = told
-                    && whom != Whom::Nodes
+                    && for_agents
                 {
                     let kpis = self.readings.kpis_mut();
                     kpis.ended(&report.outcome, &report.arrivals, cascade, now);

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::census::Kind;
 use super::kpi::Kpis;
 use crate::ids::{AgentName, Incarnation, NodeId};
 use crate::impedance::faults::{Fault, faults};
@@ -192,6 +193,17 @@ impl Readings {
             }
         }
         self.offline(&its, now);
+    }
+
+    /// Those beneath a child that are there.
+    pub(super) fn live(&self, child: NodeId) -> Vec<(AgentName, Kind)> {
+        let its = self.of(child).into_iter();
+        let kind = |agent: AgentName| {
+            let reading = self.registry.get(&agent)?;
+            let kind = || Kind::new(reading.class, &reading.capabilities);
+            (reading.state != State::Offline).then(|| (agent, kind()))
+        };
+        its.filter_map(kind).collect()
     }
 
     /// Those for whom a child speaks.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::answers::{Unready, Why};
 use super::arriving::Arriving;
-use super::carrying::Whom;
+use super::census::{Kind, Select};
 use super::gather::{self, Gather, Outcome, Part};
 use super::heard::Heard;
 use super::order::{Request, Said as Told};
@@ -47,7 +47,7 @@ pub(super) struct Running {
     whose: For,
     pub request: Arc<Request>,
     pub arriving: Arriving,
-    pub whom: Whom,
+    select: Select,
     gather: Gather<Source>,
     ends: Micros,
     pace: Micros,
@@ -70,7 +70,7 @@ impl Running {
         whose: For,
         request: Arc<Request>,
         arriving: Arriving,
-        whom: Whom,
+        select: Select,
         config: gather::Config,
         sources: Vec<(Source, u32)>,
         now: Micros,
@@ -83,7 +83,7 @@ impl Running {
             whose,
             request,
             arriving,
-            whom,
+            select,
             gather: Gather::new(config, sources, now),
             ends: now + config.window,
             pace,
@@ -159,6 +159,25 @@ impl Running {
         true
     }
 
+    /// A child is gone, and the way to `its` agents with it. They are named if nothing was said of them:
+    /// with the first answer comes who had not answered yet.
+    pub fn gone(&mut self, child: NodeId, its: &[(AgentName, Kind)], now: Micros) {
+        let source = Source::Child(child);
+        // In an operation for which it was not asked it is a stranger.
+        if !self.input(gather::Input::Gone(source), now) || self.heard.is_closed() {
+            return;
+        }
+        let mut gone = self.gather.gone();
+        let is_silent = gone.any(|(it, _, part)| it == source && part == Part::default());
+        let select = &self.select;
+        if is_silent && self.is_for_agents() && select.sample.is_none() {
+            let meant = its.iter().filter(|(name, kind)| {
+                select.is_for(kind) && select.agent.is_none_or(|it| it == *name)
+            });
+            self.heard.gone(child, meant.map(|it| it.0));
+        }
+    }
+
     /// At T, those that held count.
     pub fn release(&mut self, now: Micros) {
         let held = self.arriving.release(now);
@@ -221,7 +240,12 @@ impl Running {
 
     /// Whether all agents were asked at once.
     pub fn is_cascade(&self) -> bool {
-        self.whom == Whom::All && !self.arriving.is_timed()
+        self.select == Select::default() && !self.arriving.is_timed()
+    }
+
+    /// Whether it is put to agents, and not to nodes, which confirm that they are there.
+    pub fn is_for_agents(&self) -> bool {
+        self.select.tier.is_none()
     }
 
     /// When the window closes.
@@ -322,7 +346,7 @@ impl Running {
     fn table(&self, is_over: bool) -> Box<Table> {
         let mut table = self.heard.arrivals(self.arriving.table(is_over));
         for (source, expected, part) in self.gather.gone() {
-            if let (Source::Child(child), true) = (source, self.whom != Whom::Nodes) {
+            if let (Source::Child(child), true) = (source, self.is_for_agents()) {
                 let known = self.heard.told_of(&child) + u64::from(part.skipped);
                 table.lose(u64::from(expected).saturating_sub(known));
             }
@@ -336,7 +360,7 @@ impl Running {
         let mut table = self.table(is_over);
         let tally = outcome.tally;
         let known = table.sent() + u64::from(tally.skipped);
-        if is_over && self.whom != Whom::Nodes {
+        if is_over && self.is_for_agents() {
             table.lose(tally.expected().saturating_sub(known));
         }
         table

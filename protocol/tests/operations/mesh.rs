@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chorus_protocol::ids::{Incarnation, Label, NodeId};
+use chorus_protocol::ids::{Incarnation, Label, NodeId, Place};
 use chorus_protocol::impedance::Class;
 use chorus_protocol::op::gather::Config;
 use chorus_protocol::op::{
@@ -98,6 +98,14 @@ impl Mesh {
         });
         let agents = Input::Agents(agents.collect());
         self.give(node, agents);
+    }
+
+    /// Gives each node a place, from where it tells of its agents one by one.
+    pub fn place(&mut self) {
+        for n in 0..self.nodes.len() {
+            let (sector, cluster) = (label("s1"), label(&format!("c{n}")));
+            self.give(n, Input::Place(Place { sector, cluster }));
+        }
     }
 
     /// Tells a node who stands around it.

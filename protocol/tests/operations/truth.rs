@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chorus_protocol::arrival::reliability::{Outcome, Table};
-use chorus_protocol::ids::{Incarnation, NodeId};
+use chorus_protocol::ids::{AgentName, Incarnation, NodeId};
 use chorus_protocol::impedance::State;
 use chorus_protocol::op::order::{Ask, Said as Told};
 use chorus_protocol::op::{
@@ -11,7 +11,7 @@ use chorus_protocol::op::{
 };
 use chorus_protocol::units::Micros;
 
-use crate::mesh::{Does, Mesh, What, id, ready};
+use crate::mesh::{Does, Mesh, What, id, label, ready};
 
 fn operation(origin: NodeId) -> OperationId {
     OperationId {
@@ -196,6 +196,7 @@ fn what_was_sent_to_a_node_that_dies_was_lost() {
         ("a", &[][..], ready("yes", 600)),
         ("b", &[], ready("yes", 600)),
     ];
+    mesh.place();
     mesh.host(1, &does);
     mesh.host(2, &does);
     mesh.run(Micros::from_secs(1));
@@ -210,6 +211,50 @@ fn what_was_sent_to_a_node_that_dies_was_lost() {
     );
     assert_eq!((arrivals.messages(), arrivals.sent()), (2, 4));
     assert_eq!(arrivals.hit_rate(), Some(0.5));
+    let named: Vec<_> = report.unready.named.iter().map(|it| it.0).collect();
+    assert_eq!(
+        named,
+        ["a", "b"].map(|agent| crate::readings::name(2, agent))
+    );
+}
+
+/// Who is named as not ready when node 2 dies, of an `a` that answers after 600 ms and a `b` that
+/// can do a thing and answers after `soon_ms`.
+fn named_when_one_dies(select: Select, soon_ms: u64) -> (u32, Vec<AgentName>) {
+    let mut mesh = Mesh::new(&[None, Some(0), Some(1)]);
+    mesh.place();
+    mesh.host(0, &[("a", &["text"], ready("yes", 600))]);
+    let (a, b) = (ready("yes", 600), ready("yes", soon_ms));
+    mesh.host(2, &[("a", &[], a), ("b", &["text"], b)]);
+    mesh.run(Micros::from_secs(1));
+    mesh.ask(select, Micros::from_secs(3));
+    // The node between them, so that what is beneath it is lost too.
+    mesh.later(Micros::from_millis(300), 1, What::Dies);
+    mesh.run(Micros::from_secs(9));
+    let (_, report) = mesh.report();
+    let named = report.unready.named.iter().map(|it| it.0);
+    (report.outcome.tally.transit, named.collect())
+}
+
+#[test]
+fn those_of_a_node_that_is_gone_are_named_where_it_is_known_who_they_are() {
+    let [a, b] = ["a", "b"].map(|agent| crate::readings::name(2, agent));
+    let text = Select::able(label("text"));
+    assert_eq!(named_when_one_dies(Select::default(), 600), (2, vec![a, b]));
+    assert_eq!(named_when_one_dies(text.clone(), 600), (1, vec![b]));
+    let only = Select {
+        agent: Some(a),
+        ..Select::default()
+    };
+    assert_eq!(named_when_one_dies(only, 600), (1, vec![a]));
+    // With the answer of the one came who had not answered yet.
+    assert_eq!(named_when_one_dies(Select::default(), 10), (1, vec![a]));
+    // Which of them were drawn is not known either.
+    let sample = Select {
+        sample: Some(3),
+        ..Select::default()
+    };
+    assert_eq!(named_when_one_dies(sample, 600), (2, vec![]));
 }
 
 #[test]
