@@ -2,12 +2,13 @@
 //! are small and never come twice while the node runs; a question leaves it when it is answered
 //! or its time is up.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chorus_protocol::ids::Label;
-use chorus_protocol::op::Said;
+use chorus_protocol::op::{Priority, Request, Said};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -56,6 +57,9 @@ enum Word {
 struct Asked {
     agent: Label,
     question: Arc<str>,
+    priority: Priority,
+    /// How many may wait for this agent.
+    room: usize,
     since: Instant,
     until: Instant,
     reply: oneshot::Sender<Said>,
@@ -74,10 +78,17 @@ impl Inbox {
         Self(words)
     }
 
-    /// Puts a question to a person, who has so long. It leaves the inbox when nobody waits for
-    /// this any more.
-    pub async fn ask(&self, agent: Label, question: &[u8], within: Duration) -> Said {
-        let Ok(question) = std::str::from_utf8(question) else {
+    /// Puts a question to a person, of whom `room` questions may wait, and who has so long. It
+    /// leaves the inbox when nobody waits for this any more, or to make room for one of a higher
+    /// lane.
+    pub async fn ask(
+        &self,
+        agent: Label,
+        request: &Request,
+        room: usize,
+        within: Duration,
+    ) -> Said {
+        let Ok(question) = std::str::from_utf8(&request.question) else {
             return Said::Lost("the question is no text".into());
         };
         let (reply, answer) = oneshot::channel();
@@ -85,6 +96,8 @@ impl Inbox {
         let asked = Asked {
             agent,
             question: question.into(),
+            priority: request.priority,
+            room,
             since,
             until: since + within,
             reply,
@@ -111,7 +124,7 @@ impl Inbox {
     }
 }
 
-/// What waits. Each agent's own queue bounds how much that is.
+/// What waits. Of each agent that is as much as its questions say it has room for.
 #[derive(Debug, Default)]
 struct Desk {
     last: u64,
@@ -124,6 +137,9 @@ impl Desk {
         self.waiting.retain(|_, asked| !asked.reply.is_closed());
         match word {
             Word::Ask(asked) => {
+                let Some(asked) = self.make_room(asked) else {
+                    return;
+                };
                 self.last += 1;
                 let (number, agent) = (self.last, asked.agent);
                 tracing::info!(%agent, number, "a question waits for a person");
@@ -141,6 +157,29 @@ impl Desk {
                 let _ = reply.send(self.answer(number, said, now));
             }
         }
+    }
+
+    /// Gives back the question if it finds room. Where there is none the newest of the lowest lane
+    /// makes way, so that a flood of one lane keeps nothing of a higher one out.
+    fn make_room(&mut self, asked: Asked) -> Option<Asked> {
+        let its = self.waiting.iter().filter(|it| it.1.agent == asked.agent);
+        let many = its.clone().count();
+        if many < asked.room {
+            return Some(asked);
+        }
+        let lowest = its.min_by_key(|(number, it)| (it.priority, Reverse(**number)));
+        let lowest = lowest.filter(|it| it.1.priority < asked.priority);
+        let lowest = lowest
+            .map(|it| *it.0)
+            .and_then(|it| self.waiting.remove(&it));
+        let (leaves, stays) = match lowest {
+            Some(lowest) => (lowest, Some(asked)),
+            None => (asked, None),
+        };
+        let full = format!("its queue of {} is full", leaves.room);
+        // Who asked may have gone.
+        let _ = leaves.reply.send(Said::Lost(full));
+        stays
     }
 
     fn answer(&mut self, number: u64, said: Said, now: Instant) -> Result<Waiting, Unanswered> {
@@ -173,10 +212,23 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    fn asked(inbox: &Inbox, question: &'static str) -> tokio::task::JoinHandle<Said> {
+    fn asked(inbox: &Inbox, question: &str) -> tokio::task::JoinHandle<Said> {
+        asked_on(inbox, question, Priority::default(), 64)
+    }
+
+    fn asked_on(
+        inbox: &Inbox,
+        question: &str,
+        priority: Priority,
+        room: usize,
+    ) -> tokio::task::JoinHandle<Said> {
         let inbox = inbox.clone();
         let agent = Label::new("anna").expect("a name");
-        tokio::spawn(async move { inbox.ask(agent, question.as_bytes(), LONG).await })
+        let request = Request {
+            priority,
+            ..Request::new(question.as_bytes().to_vec())
+        };
+        tokio::spawn(async move { inbox.ask(agent, &request, room, LONG).await })
     }
 
     /// The list, once there are so many in it.
@@ -234,7 +286,40 @@ mod tests {
         let done = inbox.answer(1, Said::Ready(Vec::new())).await;
         assert_eq!(done, Some(Err(Unanswered::Over(1))));
         let agent = Label::new("anna").expect("a name");
-        let said = inbox.ask(agent, &[0xff], LONG).await;
+        let said = inbox.ask(agent, &Request::new(vec![0xff]), 64, LONG).await;
         assert_eq!(said, Said::Lost("the question is no text".into()));
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_the_lowest_lane_keeps_nothing_urgent_out() {
+        let inbox = Inbox::start();
+        let lane = |lane| Priority::try_from(lane).expect("a lane");
+        let ask = |question, priority| asked_on(&inbox, question, lane(priority), 2);
+        let questions = async || -> Vec<String> {
+            tokio::task::yield_now().await;
+            let all = inbox.list().await.expect("it is there");
+            all.iter().map(|it| it.question.to_string()).collect()
+        };
+        let full = Said::Lost("its queue of 2 is full".into());
+        let _tea = ask("tea?", 0);
+        let milk = ask("milk?", 0);
+        let sugar = ask("sugar?", 0);
+        assert_eq!(sugar.await.expect("it ends"), full, "no room for an equal");
+        let _fire = ask("fire!", 3);
+        assert_eq!(milk.await.expect("it ends"), full, "the newest makes way");
+        assert_eq!(questions().await, ["tea?", "fire!"]);
+        let lemon = ask("lemon?", 2);
+        assert_eq!(questions().await, ["fire!", "lemon?"]);
+        let more = ask("more?", 1);
+        assert_eq!(more.await.expect("it ends"), full);
+        let _flood = ask("flood!", 3);
+        assert_eq!(lemon.await.expect("it ends"), full);
+        assert_eq!(questions().await, ["fire!", "flood!"]);
+        // Another person's inbox is another.
+        let agent = Label::new("berta").expect("a name");
+        let request = Request::new(b"hm?".to_vec());
+        let other = inbox.ask(agent, &request, 1, LONG);
+        let listed = tokio::time::timeout(Duration::from_millis(50), other).await;
+        assert!(listed.is_err(), "it waits");
     }
 }

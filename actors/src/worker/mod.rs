@@ -64,7 +64,7 @@ enum Live {
     Sysinfo,
     Exec(Exec),
     OpenAi(OpenAi),
-    Human(Inbox),
+    Human(Label, Inbox),
 }
 
 impl Backend {
@@ -234,10 +234,10 @@ impl State {
 
 impl AgentPlan {
     /// How many questions it works on at once, and how many may wait beside those. A person
-    /// sees all that wait, and chooses.
+    /// sees all that wait, and chooses; the inbox has the limit.
     fn limits(&self) -> (usize, usize) {
         match self.backend {
-            Backend::Human => (self.queue, 0),
+            Backend::Human => (usize::MAX, 0),
             _ => (self.concurrency, self.queue),
         }
     }
@@ -254,7 +254,7 @@ impl Live {
                 let tokens = counts.tokens.clone();
                 Live::OpenAi(OpenAi::new(agent, endpoint, malformed, tokens))
             }
-            Backend::Human => Live::Human(inbox),
+            Backend::Human => Live::Human(agent, inbox),
         })
     }
 
@@ -262,16 +262,17 @@ impl Live {
     fn ends(&self) -> u32 {
         match self {
             Live::Exec(exec) => exec.ends(),
-            Live::Sysinfo | Live::OpenAi(_) | Live::Human(_) => 0,
+            Live::Sysinfo | Live::OpenAi(_) | Live::Human(..) => 0,
         }
     }
 
-    async fn answer(self, agent: Label, question: &[u8], within: Duration) -> Said {
+    async fn answer(self, room: usize, request: &Request, within: Duration) -> Said {
+        let question = &request.question;
         match self {
             Live::Sysinfo => Said::Ready(sysinfo::read().await),
             Live::Exec(exec) => exec.ask(question).await,
             Live::OpenAi(model) => model.ask(question, within).await,
-            Live::Human(inbox) => inbox.ask(agent, question, within).await,
+            Live::Human(agent, inbox) => inbox.ask(agent, request, room, within).await,
         }
     }
 }
@@ -285,13 +286,13 @@ fn work(worker: ActorRef<ToWorker>, live: Live, plan: &AgentPlan, job: Job) {
         given,
         expires,
     } = job;
-    let agent = plan.name;
+    let room = plan.queue;
     let timeout = match live {
         // Nobody shall think about what no answer can change any more.
-        Live::Human(_) => plan.timeout.min(expires - began),
+        Live::Human(..) => plan.timeout.min(expires - began),
         _ => plan.timeout,
     };
-    let answer = tokio::spawn(async move { live.answer(agent, &request.question, timeout).await });
+    let answer = tokio::spawn(async move { live.answer(room, &request, timeout).await });
     tokio::spawn(async move {
         let stop = answer.abort_handle();
         let said = match tokio::time::timeout(timeout, answer).await {
