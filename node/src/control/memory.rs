@@ -91,7 +91,7 @@ pub enum Of {
     Keys,
     /// Values.
     Values,
-    /// Writes, deletions too, without their values.
+    /// Writes, deletions too, with how their values begin.
     Writes,
     /// Every record opened again.
     Checks,

@@ -9,6 +9,7 @@ use chorus_protocol::ids::MeshId;
 use chorus_protocol::memory::key::Position;
 use chorus_protocol::memory::record::Record;
 use chorus_protocol::memory::siblings::Siblings;
+use chorus_protocol::op::answers::beginning;
 use chorus_protocol::trust::Roster;
 use chorus_storage::Home;
 use data_encoding::HEXLOWER;
@@ -29,6 +30,8 @@ const PAGE_BYTES: usize = 256 << 10;
 const LOOKED_MAX: usize = 20 * SETS;
 /// Bytes of rows that share a line.
 const LINE_BYTES: usize = LINE_BYTES_MAX as usize / 2;
+/// Of the value of a write so many bytes are said, at most.
+const BEGINS_BYTES_MAX: usize = 120;
 
 /// What is asked for.
 #[derive(Debug)]
@@ -116,6 +119,12 @@ fn position(text: &str) -> Result<Position, Failure> {
     })
 }
 
+/// How a value begins, in letters that a terminal shows.
+fn begins(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&value[..value.len().min(BEGINS_BYTES_MAX)]);
+    beginning(&text.replace(char::is_control, " "), BEGINS_BYTES_MAX)
+}
+
 fn key_of(set: &Siblings) -> &str {
     set.iter().next().map_or("", |it| it.write().key.as_str())
 }
@@ -161,6 +170,7 @@ impl Judge {
                 "key": write.key.as_str(),
                 "version": version(&write.dot),
                 "bytes": write.value.as_ref().map(Vec::len),
+                "begins": write.value.as_deref().map(begins),
                 "conflict": conflict,
             })
         };

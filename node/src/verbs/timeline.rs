@@ -181,12 +181,14 @@ fn words(row: &Value) -> String {
         what => {
             let bytes = row["bytes"].as_u64();
             let bytes = bytes.map_or_else(String::new, |it| format!(", {it} bytes"));
+            let begins = row["begins"].as_str().map(|it| format!(": {it}"));
+            let begins = begins.unwrap_or_default();
             let mark = if row["conflict"] == true {
                 " CONFLICT"
             } else {
                 ""
             };
-            format!("{what} {}{bytes}{mark}", text("key"))
+            format!("{what} {}{bytes}{mark}{begins}", text("key"))
         }
     };
     columns(&row["lamport"].to_string(), &node, &what)
@@ -198,7 +200,8 @@ mod tests {
 
     fn wrote(lamport: u64, node: &str, conflict: bool) -> Value {
         json!({"lamport": lamport, "node": node, "name": "a", "what": "wrote",
-            "key": "shared/plan", "version": "v", "bytes": 12, "conflict": conflict})
+            "key": "shared/plan", "version": "v", "bytes": 12, "begins": "{\"step\":1",
+            "conflict": conflict})
     }
 
     #[test]
@@ -227,7 +230,7 @@ mod tests {
     fn an_event_says_when_who_and_what() {
         assert_eq!(
             words(&wrote(118, "aa", true)),
-            "         118  a                 wrote shared/plan, 12 bytes CONFLICT"
+            "         118  a                 wrote shared/plan, 12 bytes CONFLICT: {\"step\":1"
         );
         let up = json!({"lamport": 3, "node": "0123456789", "name": null, "what": "announced",
             "addresses": ["a.lan", "10.0.0.1"]});

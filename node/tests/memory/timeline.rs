@@ -68,7 +68,7 @@ fn two_nodes_print_the_same_order_and_no_effect_before_its_cause() {
     let words = s1.run(&["timeline", "--last", "2"]);
     let lines: Vec<&str> = words.stdout.lines().collect();
     assert_eq!(lines.len(), 3, "a head and two: {}", words.stdout);
-    assert!(lines[1].contains("s1  ") && lines[1].ends_with("wrote shared/step-2, 2 bytes"));
+    assert!(lines[1].contains("s1  ") && lines[1].ends_with("wrote shared/step-2, 2 bytes: 22"));
     assert!(lines[2].contains("op  ") && lines[2].ends_with("deleted shared/step-0"));
     let short = said["digest"].as_str().map(|it| &it[..16]);
     assert!(

@@ -114,6 +114,16 @@ fn a_task_whose_node_is_killed_is_done_by_the_next_and_has_one_effect() {
     names.sort();
     let expected = ["attempt-1", "attempt-1-lost", "attempt-2", "effect", "task"];
     assert_eq!(names, expected);
+    let told = json(&mesh.nodes[0], &["timeline"]);
+    let lost = told["events"].as_array().unwrap().iter().find(|it| {
+        let key = it["key"].as_str();
+        key.is_some_and(|it| it.ends_with("/attempt-1-lost"))
+    });
+    let lost: Value = serde_json::from_str(lost.unwrap()["begins"].as_str().unwrap()).unwrap();
+    let agent = format!("{}/w", mesh.nodes[host].name);
+    assert_eq!(lost["agent"], agent.as_str(), "{lost}");
+    let why = "its node, or one on the way to it, is gone";
+    assert_eq!(lost["why"], why, "{lost}");
 }
 
 #[test]
