@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{ASK_MAX, LINE_BYTES_MAX, LINES_MAX, Request, path};
+use super::{ASK_MAX, LINE_BYTES_MAX, LINES_MAX, REQUEST_BYTES_MAX, Request, path};
 use crate::error::{Failure, exit};
 use crate::home;
 
@@ -58,12 +58,17 @@ async fn exchange(
 ) -> Result<Vec<Value>, Failure> {
     let cut =
         |why: io::Error| Failure::unreachable("answer_cut", format!("the node hung up: {why}"));
-    let mut stream = UnixStream::connect(path(home))
-        .await
-        .map_err(|why| not_running(home, &why))?;
     let mut line = serde_json::to_vec(request)
         .map_err(|why| Failure::usage("bad_request", why.to_string()))?;
     line.push(b'\n');
+    if line.len() as u64 > REQUEST_BYTES_MAX {
+        let has = line.len();
+        let message = format!("this has {has} bytes as a request; the most is {REQUEST_BYTES_MAX}");
+        return Err(Failure::usage("too_large", message));
+    }
+    let mut stream = UnixStream::connect(path(home))
+        .await
+        .map_err(|why| not_running(home, &why))?;
     stream.write_all(&line).await.map_err(cut)?;
     let mut read = BufReader::new(stream);
     let mut answer = Vec::new();

@@ -317,8 +317,13 @@ impl Errand {
     }
 
     fn timeout(&self) -> Failure {
-        let message = format!("nobody has done it within {} ms", self.ask.timeout_ms);
-        Failure::new(exit::TIMEOUT, "timeout", message)
+        let within = format!("within {} ms", self.ask.timeout_ms);
+        let failure = |message| Failure::new(exit::TIMEOUT, "timeout", message);
+        if self.task.tried().is_empty() {
+            return failure(format!("nobody who could do it came back {within}"))
+                .hint("`chorus agents --all` shows who is offline");
+        }
+        failure(format!("nobody has done it {within}"))
             .hint("give it a larger --timeout; `chorus timeline` tells who tried")
     }
 

@@ -51,6 +51,10 @@ fn words(head: &Value, rows: &[Value], history: &[Value]) -> String {
     if let (Some(mean), Some(p95)) = (summary["mean_ms"].as_f64(), summary["p95_ms"].as_u64()) {
         words += &format!("; impedance {mean:.0} ms on average, 95 of 100 up to {p95} ms");
     }
+    let away = rows.iter().filter(|it| it["state"] == "offline").count();
+    if away > 0 {
+        words += &format!("; {away} offline");
+    }
     for row in rows {
         let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
         let can = row["capabilities"].as_array().into_iter().flatten();

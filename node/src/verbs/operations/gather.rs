@@ -32,18 +32,16 @@ pub async fn gather(ctx: Context, args: GatherArgs) -> Result<(), Failure> {
 pub fn words(report: &Value) -> String {
     let mut words = counts(report);
     if let Some(rate) = report["hit_rate"].as_f64() {
-        let error = &report["arrival_error_ms"];
-        let ms = |it: &Value| it.as_f64().unwrap_or_default();
-        words += &format!(
-            "\nnear {}: {:.1} % within the window, half within {:.1} ms, 99 of 100 that came within {:.1} ms",
-            match report["idle_ms_mean"].is_null() {
-                true => "what was expected of each",
-                false => "to T",
-            },
-            rate * 100.0,
-            ms(&error["p50"]),
-            ms(&error["p99"]),
-        );
+        let to = match report["idle_ms_mean"].is_null() {
+            true => "what was expected of each",
+            false => "to T",
+        };
+        words += &format!("\nnear {to}: {:.1} % within the window", rate * 100.0);
+        let error = |name: &str| report["arrival_error_ms"][name].as_f64();
+        if let (Some(half), Some(most)) = (error("p50"), error("p99")) {
+            words +=
+                &format!(", half within {half:.1} ms, 99 of 100 that came within {most:.1} ms");
+        }
         if let Some(idle) = report["idle_ms_mean"].as_f64() {
             words += &format!("; held for {idle:.1} ms on average");
         }
