@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use chorus_protocol::op::gather::{Config, Error, Gather, Input, Outcome, Output, Part};
+use chorus_protocol::op::gather::{
+    Config, Error, Gather, Input, Outcome, Output, Part, share_in_time,
+};
 use chorus_protocol::op::quorum::Decision;
 use chorus_protocol::units::{Micros, Noise, Seeded};
 
@@ -17,6 +19,28 @@ fn done(outputs: &[Output]) -> Option<Outcome> {
         Output::Done(outcome) => Some(*outcome),
         Output::Late(_) => None,
     })
+}
+
+#[test]
+fn t_leaves_time_for_those_that_are_needed_and_half_of_the_others() {
+    let rank = |expected: u32, minimum| {
+        let rank = share_in_time(expected, minimum) * f64::from(expected);
+        rank.ceil() as u32
+    };
+    for (expected, minimum, many) in [
+        (1, 950, 1),
+        (12, 950, 12),
+        (20, 950, 19),
+        (40, 950, 39),
+        (100, 950, 97),
+        (30_000, 950, 29_250),
+        (7, 500, 5),
+        (100, 0, 50),
+        (100, 1_000, 100),
+    ] {
+        assert_eq!(rank(expected, minimum), many, "{expected}, {minimum}");
+    }
+    assert!((1..3_000).all(|all| rank(all, 1_000) == all && rank(all, 950) * 20 >= all * 19));
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub struct GatherArgs {
     /// The whole window around T: a number and ms, s or m
     #[arg(long, value_name = "SPAN", default_value = "500ms")]
     pub window: String,
-    /// When all are to be ready: `auto`, the first T at which 19 of 20 can; `now`, each as soon
+    /// When all are to be ready: `auto`, the first T that enough can keep; `now`, each as soon
     /// as it can, the window from now on; or how long from now
     #[arg(long, value_name = "T", default_value = "auto")]
     pub at: String,

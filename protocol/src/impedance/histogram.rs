@@ -56,6 +56,18 @@ impl<const BINS: usize> Histogram<BINS> {
     /// The smallest value that at least the share `q` of all is not above, to one part in 32;
     /// `None` while nothing was counted.
     pub fn quantile(&self, q: f64) -> Option<u64> {
+        self.bin_of(q).map(middle)
+    }
+
+    /// A value that at least the share `q` of all is not above, larger than that by one part in 16 at
+    /// most: [`Self::quantile`], where being too small would do harm. Of what is beyond the last
+    /// bin it is not known how large it is.
+    pub fn bound(&self, q: f64) -> Option<u64> {
+        self.bin_of(q).map(largest)
+    }
+
+    /// The bin of the smallest value that at least the share `q` of all is not above.
+    fn bin_of(&self, q: f64) -> Option<usize> {
         let total = self.total();
         // The rank is at least 1; f64 holds the totals of any mesh exactly.
         let rank = ((q.clamp(0.0, 1.0) * total as f64).ceil() as u64).max(1);
@@ -63,7 +75,7 @@ impl<const BINS: usize> Histogram<BINS> {
         for (bin, count) in self.counts.iter().enumerate() {
             below += u64::from(*count);
             if below >= rank {
-                return Some(middle(bin));
+                return Some(bin);
             }
         }
         None
@@ -80,14 +92,24 @@ fn bin(value: u64) -> usize {
     SUB * (exponent - 3) + sub
 }
 
-/// The value that stands for a bin.
-fn middle(bin: usize) -> u64 {
+/// The smallest value of a bin, and how far above it the largest is.
+fn span(bin: usize) -> (u64, u64) {
     if bin < SUB {
-        return bin as u64;
+        return (bin as u64, 0);
     }
     let shift = bin / SUB - 1;
-    let low = ((SUB + bin % SUB) as u64) << shift;
-    low + ((1 << shift) - 1) / 2
+    (((SUB + bin % SUB) as u64) << shift, (1 << shift) - 1)
+}
+
+/// The value that stands for a bin.
+fn middle(bin: usize) -> u64 {
+    let (low, width) = span(bin);
+    low + width / 2
+}
+
+fn largest(bin: usize) -> u64 {
+    let (low, width) = span(bin);
+    low + width
 }
 
 impl<const BINS: usize> Serialize for Histogram<BINS> {
@@ -164,6 +186,8 @@ mod tests {
             let exact = sorted[rank - 1];
             let known = all.quantile(q).unwrap_or_default();
             prop_assert!(known.abs_diff(exact) * 32 <= exact, "{} for {}", known, exact);
+            let bound = all.bound(q).unwrap_or_default();
+            prop_assert!(bound >= exact && (bound - exact) * 16 <= exact, "{} for {}", bound, exact);
             prop_assert_eq!(all.total(), values.len() as u64);
         }
     }

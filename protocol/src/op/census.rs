@@ -212,7 +212,7 @@ impl Census {
         let asked = self.kinds.iter().filter(|(kind, _)| select.is_for(kind));
         let mut leads = Histogram::<BINS>::default();
         asked.for_each(|(_, group)| leads.merge(&group.leads));
-        leads.quantile(q)
+        leads.bound(q)
     }
 
     /// How many can do what.
@@ -320,6 +320,21 @@ mod tests {
         let vision = Select::able(label("vision"));
         assert_eq!(sum.lead_ms(&vision, 0.95), Some(1));
         assert_eq!(sum.lead_ms(&Select::able(label("no")), 0.95), None);
+    }
+
+    #[test]
+    fn a_lead_is_long_enough_for_all_that_share_its_bin() {
+        let mut group = Group::default();
+        [970, 1_000, 1_020]
+            .into_iter()
+            .for_each(|lead_ms| group.add(lead_ms));
+        let kinds = vec![(Kind::new(Class::Edge, &[]), group)];
+        let census = Census {
+            nodes: vec![1],
+            kinds,
+        };
+        let lead = census.lead_ms(&Select::default(), 1.0);
+        assert!(lead >= Some(1_020) && lead <= Some(1_084), "{lead:?}");
     }
 
     #[test]

@@ -38,6 +38,16 @@ impl Default for Config {
     }
 }
 
+/// The share of `expected` agents that T leaves time for: as many as a success needs, `minimum` of a
+/// thousand, and half of the others, for some of those that could be in time are late.
+pub fn share_in_time(expected: u32, minimum: u32) -> f64 {
+    let (expected, minimum) = (u64::from(expected), u64::from(minimum.min(1_000)));
+    let needed = (expected * minimum).div_ceil(1_000);
+    let many = needed + (expected - needed) / 2;
+    // So that a rank by this share is that number, however it is rounded.
+    (many as f64 - 0.5).max(0.0) / expected.max(1) as f64
+}
+
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input<K> {

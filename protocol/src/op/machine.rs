@@ -230,7 +230,8 @@ impl Operations {
             }
             When::In(span) => Some(span),
             When::Auto { limit } => {
-                let lead = self.census().lead_ms(&select, 0.95).unwrap_or_default();
+                let share = gather::share_in_time(expected, config.minimum);
+                let lead = self.census().lead_ms(&select, share).unwrap_or_default();
                 // The census has it for the standard weight, and net and wait do not grow.
                 let heavier = request.weight.factor() / Weight::STANDARD.factor();
                 let lead = (lead as f32 * heavier.max(1.0)).ceil() as u64;

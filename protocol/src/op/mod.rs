@@ -101,7 +101,8 @@ pub enum When {
     Now,
     /// At T, so long from now; the window is around it.
     In(Micros),
-    /// At the first T at which nineteen of twenty can be, no later than this.
+    /// At the first T that leaves time for as many as [`gather::share_in_time`] says, no later than
+    /// this.
     Auto {
         /// From now.
         limit: Micros,
